@@ -1,0 +1,164 @@
+//! Activations, as layers of their own and behind convolutions and matrix products.
+
+use rayon::prelude::*;
+
+use super::Kernel;
+use crate::error::Result;
+use crate::ops::Activation;
+use crate::plan::Site;
+
+/// Elements that are worth a task of their own; less runs on the calling thread.
+pub(super) const GRAIN: usize = 1 << 14;
+
+/// How many items make up a task, for items of `work` elements each.
+pub(super) fn grain(work: usize) -> usize {
+    (GRAIN / work.max(1)).max(1)
+}
+
+pub(super) fn compile(op: &Activation, _site: &Site) -> Result<Kernel> {
+    let op = *op;
+    Ok(Kernel::new(move |inputs, outputs, _| {
+        outputs[0].par_chunks_mut(GRAIN).zip(inputs[0].par_chunks(GRAIN)).for_each(|(out, x)| {
+            out.copy_from_slice(x);
+            apply(Some(op), out);
+        });
+    }))
+}
+
+/// Replaces each value `x` by `activation(x)`; without an activation, does nothing.
+///
+/// Comparisons are written such that NaN falls through to itself.
+pub(super) fn apply(activation: Option<Activation>, values: &mut [f32]) {
+    let Some(activation) = activation else { return };
+    match activation {
+        Activation::Relu => map(values, |x| if x < 0.0 { 0.0 } else { x }),
+        Activation::LeakyRelu { alpha } => map(values, |x| if x < 0.0 { alpha * x } else { x }),
+        Activation::Clip { min, max } => map(values, |x| clip(x, min, max)),
+        Activation::Elu { alpha } => map(values, |x| if x > 0.0 { x } else { alpha * x.exp_m1() }),
+        Activation::Selu { alpha, gamma } => {
+            map(values, |x| if x > 0.0 { gamma * x } else { gamma * alpha * x.exp_m1() });
+        }
+        // For either sign of alpha only one of the formula's two terms is not 0.
+        Activation::Celu { alpha } => map(values, |x| if x > 0.0 { x } else { alpha * (x / alpha).exp_m1() }),
+        Activation::Sigmoid => map(values, sigmoid),
+        Activation::HardSigmoid { alpha, beta } => map(values, |x| clip(alpha * x + beta, 0.0, 1.0)),
+        Activation::Tanh => map(values, f32::tanh),
+        Activation::Softplus => map(values, softplus),
+        Activation::Softsign => map(values, |x| x / (1.0 + x.abs())),
+        Activation::Silu { alpha } => map(values, |x| x * sigmoid(alpha * x)),
+        Activation::HardSwish => map(values, |x| x * clip(x / 6.0 + 0.5, 0.0, 1.0)),
+        Activation::Gelu => map(values, |x| 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))),
+        // (1 + tanh(u)) / 2 = sigmoid(2 u), which does not cancel below zero.
+        Activation::GeluTanh => {
+            let scale = 2.0 * (2.0 / std::f32::consts::PI).sqrt();
+            map(values, |x| x * sigmoid(scale * (x + 0.044_715 * x * x * x)));
+        }
+        Activation::Mish => map(values, |x| x * softplus(x).tanh()),
+        Activation::ThresholdedRelu { alpha } => map(values, |x| if x <= alpha { 0.0 } else { x }),
+        Activation::Erf => map(values, erf),
+        Activation::Exp => map(values, f32::exp),
+        Activation::Log => map(values, f32::ln),
+        Activation::Sqrt => map(values, f32::sqrt),
+        Activation::Reciprocal => map(values, f32::recip),
+        Activation::Abs => map(values, f32::abs),
+        Activation::Neg => map(values, |x| -x),
+        Activation::Floor => map(values, f32::floor),
+        Activation::Ceil => map(values, f32::ceil),
+    }
+}
+
+#[inline(always)]
+fn map(values: &mut [f32], f: impl Fn(f32) -> f32) {
+    for value in values {
+        *value = f(*value);
+    }
+}
+
+/// `min(max(x, min), max)`
+#[inline(always)]
+fn clip(x: f32, min: f32, max: f32) -> f32 {
+    let x = if x < min { min } else { x };
+    if x > max { max } else { x }
+}
+
+/// `1 / (1 + exp(-x))`; the exponential is never of a positive number.
+#[inline(always)]
+fn sigmoid(x: f32) -> f32 {
+    let e = (-x.abs()).exp();
+    if x < 0.0 { e / (1.0 + e) } else { 1.0 / (1.0 + e) }
+}
+
+/// `ln(1 + exp(x))`; the exponential is never of a positive number.
+#[inline(always)]
+fn softplus(x: f32) -> f32 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
+/// The error function to about one unit in the last place.
+///
+/// Source: N. Juffa, "Efficient faithfully rounded implementation of error function erff()": minimax polynomials
+/// for `erf(x) / x - 1` near zero and for `ln(1 - erf(x)) + x` beyond. They are summed in f64 here in place of the
+/// original's fused multiply-adds, which not every machine has.
+fn erf(x: f32) -> f32 {
+    let horner =
+        |coefficients: &[f32], x: f64| coefficients.iter().fold(0.0, |sum, &c| sum * x + f64::from(c));
+    let t = f64::from(x.abs());
+    if t > 0.927_734_375 {
+        const TAIL: [f32; 7] = [
+            -1.728_534_7e-5,
+            3.831_971_3e-4,
+            -3.883_964_4e-3,
+            2.425_462_2e-2,
+            -1.067_778_8e-1,
+            -6.348_467e-1,
+            -1.287_175_1e-1,
+        ];
+        let exponent = horner(&TAIL, t) * t - t;
+        (1.0 - (exponent as f32).exp()).copysign(x)
+    } else {
+        const CENTRE: [f32; 6] =
+            [-5.967_617e-4, 4.991_194_2e-3, -2.676_813_5e-2, 1.128_199_3e-1, -3.761_253_4e-1, 1.283_791_7e-1];
+        let x = f64::from(x);
+        (horner(&CENTRE, x * x) * x + x) as f32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The Maclaurin series, whose terms stay small enough in f64 for arguments to 4.
+    fn erf_series(x: f64) -> f64 {
+        let (mut term, mut sum) = (x, x);
+        for n in 1..200 {
+            term *= -x * x / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        sum * std::f64::consts::FRAC_2_SQRT_PI
+    }
+
+    #[test]
+    fn erf_is_accurate_to_single_precision() {
+        for i in -16_000..=16_000 {
+            let x = i as f32 / 4000.0;
+            let expected = erf_series(f64::from(x));
+            let error = (f64::from(erf(x)) - expected).abs();
+            assert!(error <= 1.2e-7 * expected.abs(), "erf({x}) = {}, expected {expected}", erf(x));
+        }
+        for x in [4.0, 6.0, 10.0, 20.0, 50.0, 1e10, f32::MAX, f32::INFINITY] {
+            assert!((erf(x) - 1.0).abs() <= 6e-8 && erf(-x) == -erf(x), "erf({x}) = {}", erf(x));
+        }
+        assert!(erf(f32::NAN).is_nan());
+        assert_eq!(erf(-0.0).to_bits(), (-0.0f32).to_bits());
+    }
+
+    #[test]
+    fn far_arguments_neither_overflow_nor_cancel() {
+        assert_eq!(softplus(1000.0), 1000.0);
+        assert_eq!(softplus(-1000.0), 0.0);
+        assert_eq!(sigmoid(-1000.0), 0.0);
+        assert_eq!(sigmoid(1000.0), 1.0);
+        assert!((sigmoid(-80.0) / 1.804_851_4e-35 - 1.0).abs() < 1e-6);
+        assert!((softplus(-80.0) / 1.804_851_4e-35 - 1.0).abs() < 1e-6);
+    }
+}

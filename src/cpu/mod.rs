@@ -1,0 +1,51 @@
+//! The CPU backend: a graph's nodes as closures over slices, run one after another on all cores.
+
+pub(crate) mod activation;
+pub(crate) mod batch_norm;
+pub(crate) mod binary;
+pub(crate) mod concat;
+pub(crate) mod conv;
+pub(crate) mod gemm;
+pub(crate) mod im2col;
+pub(crate) mod pool;
+pub(crate) mod reduce;
+pub(crate) mod reshape;
+pub(crate) mod softmax;
+
+mod plan;
+
+use crate::error::Result;
+use crate::ops::{Op, for_each_op};
+use crate::plan::Site;
+
+pub(crate) use plan::CpuPlan;
+
+/// A compiled node.
+///
+/// All data are 32-bit words: f32, or the bits of an i32 for indices, or 0 and 1 (as i32) for truth values.
+pub(crate) struct Kernel {
+    /// Words of scratch memory one call needs; their content is arbitrary.
+    pub scratch: usize,
+    /// Reads the inputs (an absent one is empty), writes every element of the outputs.
+    pub run: Run,
+}
+
+/// Inputs, outputs, scratch.
+pub(crate) type Run = Box<dyn Fn(&[&[f32]], &mut [&mut [f32]], &mut [f32]) + Send + Sync>;
+
+impl Kernel {
+    /// A kernel without scratch memory.
+    pub fn new(run: impl Fn(&[&[f32]], &mut [&mut [f32]], &mut [f32]) + Send + Sync + 'static) -> Self {
+        Kernel { scratch: 0, run: Box::new(run) }
+    }
+}
+
+macro_rules! define_compile {
+    ($($module:ident $Type:ident),* $(,)?) => {
+        /// The CPU kernel of a node.
+        fn compile(site: &Site) -> Result<Kernel> {
+            match &site.node.op { $(Op::$Type(op) => $module::compile(op, site),)* }
+        }
+    };
+}
+for_each_op!(define_compile);

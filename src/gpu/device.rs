@@ -1,0 +1,270 @@
+//! Adapters, devices and the pipelines compiled on them.
+
+use std::collections::{HashMap, HashSet};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::kernel::Kernel;
+use crate::device::DeviceInfo;
+use crate::error::{Error, Result};
+
+/// A wgpu device with its queue and the pipelines compiled on it. Clones are the same device.
+#[derive(Clone)]
+pub struct GpuDevice(Arc<Inner>);
+
+struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    info: DeviceInfo,
+    software: bool,
+    pipelines: Mutex<HashMap<(Kernel, bool), wgpu::ComputePipeline>>,
+    /// Why the device was lost, once it is.
+    lost: Arc<Mutex<Option<String>>>,
+    #[cfg(not(target_arch = "wasm32"))]
+    poller: Mutex<Option<std::sync::mpsc::Sender<wgpu::SubmissionIndex>>>,
+}
+
+/// What wgpu will report of work that has been handed to it.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) type Outcome = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+/// What the browser will report of work that has been handed to it.
+#[cfg(target_arch = "wasm32")]
+pub(crate) type Outcome = Pin<Box<dyn Future<Output = Result<()>>>>;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn instance() -> wgpu::Instance {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::PRIMARY;
+    wgpu::Instance::new(descriptor)
+}
+
+fn info(adapter: &wgpu::AdapterInfo) -> DeviceInfo {
+    let driver = format!("{} {}", adapter.driver, adapter.driver_info);
+    DeviceInfo {
+        name: adapter.name.clone(),
+        backend: format!("{:?}", adapter.backend),
+        kind: format!("{:?}", adapter.device_type),
+        driver: driver.trim().to_string(),
+    }
+}
+
+/// Hardware before software, discrete before integrated.
+fn preference(adapter: &wgpu::AdapterInfo) -> usize {
+    match adapter.device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    }
+}
+
+async fn adapters() -> Vec<wgpu::Adapter> {
+    let mut adapters = instance().enumerate_adapters(wgpu::Backends::PRIMARY).await;
+    adapters.sort_by_key(|a| preference(&a.get_info()));
+    adapters
+}
+
+impl GpuDevice {
+    /// The adapters of this machine, the one that suits best first.
+    pub(crate) async fn list() -> Vec<DeviceInfo> {
+        adapters().await.iter().map(|a| info(&a.get_info())).collect()
+    }
+
+    /// The best adapter that `accept` takes, opened with all its limits.
+    pub(crate) async fn open(accept: impl Fn(&wgpu::AdapterInfo) -> bool) -> Result<Option<Self>> {
+        let Some(adapter) = adapters().await.into_iter().find(|a| accept(&a.get_info())) else {
+            return Ok(None);
+        };
+        let name = adapter.get_info().name;
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("wgpu-cnn"),
+            required_features: adapter.features() & (wgpu::Features::TIMESTAMP_QUERY),
+            required_limits: adapter.limits(),
+            ..Default::default()
+        };
+        let (device, queue) = adapter
+            .request_device(&descriptor)
+            .await
+            .map_err(|e| Error::Device { device: name, reason: e.to_string() })?;
+        Ok(Some(Self::new(device, queue)))
+    }
+
+    /// Over a device of the caller's, whose limits bind.
+    pub(crate) fn new(device: wgpu::Device, queue: wgpu::Queue) -> Self {
+        let adapter = device.adapter_info();
+        let lost = Arc::new(Mutex::new(None));
+        let seen = lost.clone();
+        device.set_device_lost_callback(move |reason, text| {
+            *lock(&seen) = Some(format!("{reason:?} {text}").trim().to_string());
+        });
+        GpuDevice(Arc::new(Inner {
+            info: info(&adapter),
+            software: adapter.device_type == wgpu::DeviceType::Cpu,
+            device,
+            queue,
+            pipelines: Mutex::default(),
+            lost,
+            #[cfg(not(target_arch = "wasm32"))]
+            poller: Mutex::default(),
+        }))
+    }
+
+    /// The adapter's name, backend, kind and driver.
+    pub fn info(&self) -> &DeviceInfo {
+        &self.0.info
+    }
+
+    /// The wgpu device.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.0.device
+    }
+
+    /// The device's queue.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.0.queue
+    }
+
+    /// Whether the adapter computes on CPU cores.
+    pub fn is_software(&self) -> bool {
+        self.0.software
+    }
+
+    /// How many distinct pipelines have been compiled.
+    pub fn pipeline_count(&self) -> usize {
+        lock(&self.0.pipelines).len()
+    }
+
+    /// [`Error::DeviceLost`] once the device is lost.
+    pub(crate) fn check_alive(&self) -> Result<()> {
+        match &*lock(&self.0.lost) {
+            None => Ok(()),
+            Some(reason) => {
+                Err(Error::DeviceLost { device: self.0.info.name.clone(), reason: reason.clone() })
+            }
+        }
+    }
+
+    /// Runs `work`, and returns what wgpu reported of it.
+    pub(crate) fn scoped<T>(&self, work: impl FnOnce() -> T) -> (T, Outcome) {
+        let device = &self.0.device;
+        let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let value = work();
+        let (validation, internal, memory) = (validation.pop(), internal.pop(), memory.pop());
+        let this = self.clone();
+        let outcome = Box::pin(async move {
+            let (validation, internal, memory) = (validation.await, internal.await, memory.await);
+            this.check_alive()?;
+            let device = this.info().name.clone();
+            match (memory, validation.or(internal)) {
+                (None, None) => Ok(()),
+                (Some(e), _) => Err(Error::OutOfMemory { device, reason: e.to_string() }),
+                (None, Some(e)) => Err(Error::Device { device, reason: e.to_string() }),
+            }
+        });
+        (value, outcome)
+    }
+
+    /// The pipelines of `kernels`, compiled in parallel, each distinct one once for the life of the device.
+    pub(crate) async fn pipelines(
+        &self,
+        kernels: &[&Kernel],
+        checked: bool,
+    ) -> Result<Vec<wgpu::ComputePipeline>> {
+        let missing: Vec<&Kernel> = {
+            let known = lock(&self.0.pipelines);
+            let mut seen = HashSet::new();
+            let unknown =
+                kernels.iter().filter(|&&k| !known.contains_key(&(k.clone(), checked)) && seen.insert(k));
+            unknown.copied().collect()
+        };
+        let compiled = self.compile(&missing, checked);
+        for (kernel, (pipeline, outcome)) in missing.into_iter().zip(compiled) {
+            outcome.await.map_err(|e| match e {
+                Error::Device { device, reason } => {
+                    Error::Device { device, reason: format!("kernel '{}': {reason}", kernel.name()) }
+                }
+                other => other,
+            })?;
+            lock(&self.0.pipelines).insert((kernel.clone(), checked), pipeline);
+        }
+        let known = lock(&self.0.pipelines);
+        Ok(kernels.iter().filter_map(|k| known.get(&((*k).clone(), checked)).cloned()).collect())
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    fn compile(&self, kernels: &[&Kernel], checked: bool) -> Vec<(wgpu::ComputePipeline, Outcome)> {
+        use rayon::prelude::*;
+        kernels.par_iter().map(|k| self.scoped(|| self.compile_one(k, checked))).collect()
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    fn compile(&self, kernels: &[&Kernel], checked: bool) -> Vec<(wgpu::ComputePipeline, Outcome)> {
+        kernels.iter().map(|k| self.scoped(|| self.compile_one(k, checked))).collect()
+    }
+
+    fn compile_one(&self, kernel: &Kernel, checked: bool) -> wgpu::ComputePipeline {
+        let device = &self.0.device;
+        let label = Some(kernel.name());
+        let descriptor =
+            wgpu::ShaderModuleDescriptor { label, source: wgpu::ShaderSource::Wgsl(kernel.source().into()) };
+        let module = if checked {
+            device.create_shader_module(descriptor)
+        } else {
+            trusted_module(device, descriptor)
+        };
+        device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label,
+            layout: None,
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                zero_initialize_workgroup_memory: false,
+                ..Default::default()
+            },
+            cache: None,
+        })
+    }
+
+    /// Waits until the GPU has finished this submission and its callbacks have run.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn wait(&self, submission: wgpu::SubmissionIndex) {
+        // A lost device is reported by `check_alive` and by the map callback.
+        let _ =
+            self.0.device.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None });
+    }
+
+    /// Sees to it that this submission's callbacks run, without blocking this thread.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn wait_elsewhere(&self, submission: wgpu::SubmissionIndex) {
+        let mut poller = lock(&self.0.poller);
+        let sender = poller.get_or_insert_with(|| {
+            let (sender, receiver) = std::sync::mpsc::channel::<wgpu::SubmissionIndex>();
+            // The thread ends with the last device handle, which closes the channel.
+            let device = self.0.device.clone();
+            std::thread::spawn(move || {
+                for submission in receiver {
+                    let _ = device
+                        .poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None });
+                }
+            });
+            sender
+        });
+        // The receiver lives as long as the sender: the send cannot fail.
+        let _ = sender.send(submission);
+    }
+}
+
+/// A shader module without run-time checks.
+#[allow(unsafe_code)]
+fn trusted_module(device: &wgpu::Device, descriptor: wgpu::ShaderModuleDescriptor) -> wgpu::ShaderModule {
+    // SAFETY: the source is one of this crate's own kernels. They compare every index with the sizes in their
+    // parameters, which the plan takes from the buffers it binds, and their loops end. The tests run each of them with
+    // all checks and fences.
+    unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+}

@@ -1,0 +1,97 @@
+//! Kernel source: a WGSL file specialised by constants.
+
+use std::fmt::Write;
+
+use crate::ops::Activation;
+
+/// A WGSL file and the constants that specialise it: all that a pipeline depends on.
+///
+/// Binding 0 holds the parameters of a dispatch (a uniform), then follow the buffers it reads and those it writes, all
+/// in group 0. The entry point is `main`. Generated lines are appended, so line numbers in compiler messages are those
+/// of the file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Kernel {
+    name: String,
+    source: String,
+    reads: usize,
+    writes: usize,
+}
+
+impl Kernel {
+    /// The kernel of a file, reading and writing so many buffers.
+    pub fn new(name: impl Into<String>, wgsl: &str, reads: usize, writes: usize) -> Self {
+        Kernel { name: name.into(), source: wgsl.to_string(), reads, writes }
+    }
+
+    /// Appends a file of shared functions.
+    #[must_use]
+    pub fn with(mut self, wgsl: &str) -> Self {
+        self.source.push_str(wgsl);
+        self
+    }
+
+    /// Appends `const NAME = VALUEu;`.
+    #[must_use]
+    pub fn constant(mut self, name: &str, value: usize) -> Self {
+        let _ = writeln!(self.source, "const {name} = {value}u;");
+        self
+    }
+
+    /// Appends `const NAME = true;` or false.
+    #[must_use]
+    pub fn flag(mut self, name: &str, value: bool) -> Self {
+        let _ = writeln!(self.source, "const {name} = {value};");
+        self
+    }
+
+    /// Appends `const NAME = VALUE;` of type f32, exactly.
+    #[must_use]
+    pub fn float(mut self, name: &str, value: f32) -> Self {
+        let _ = writeln!(self.source, "const {name} = {};", float_literal(value));
+        self
+    }
+
+    /// Appends `fn activate(x: f32) -> f32`, and the file with all activations if one is wanted.
+    #[must_use]
+    pub fn activation(mut self, activation: Option<Activation>) -> Self {
+        let Some(activation) = activation else {
+            self.source.push_str("fn activate(x: f32) -> f32 { return x; }\n");
+            return self;
+        };
+        self = self.with(include_str!("../../shaders/shared/activation.wgsl"));
+        let (name, parameters) = activation.signature();
+        let _ = write!(self.source, "fn activate(x: f32) -> f32 {{ return {name}(x");
+        for p in parameters {
+            let _ = write!(self.source, ", {}", float_literal(p));
+        }
+        self.source.push_str("); }\n");
+        self
+    }
+
+    /// The kernel's name, the same for all its specialisations.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The whole WGSL module.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// How many buffers it reads.
+    pub fn reads(&self) -> usize {
+        self.reads
+    }
+
+    /// How many buffers it writes.
+    pub fn writes(&self) -> usize {
+        self.writes
+    }
+}
+
+/// A WGSL expression for exactly this value. WGSL has no literals for infinities, and shaders may assume that there are
+/// none; the largest finite value takes their place.
+fn float_literal(value: f32) -> String {
+    let value = if value.is_infinite() { f32::MAX.copysign(value) } else { value };
+    format!("bitcast<f32>({}u)", value.to_bits())
+}

@@ -1,0 +1,15 @@
+//! The GPU backend: everything that names wgpu.
+//!
+//! [`kernel`] turns a WGSL file and constants into pipeline source, `ops/` choose and record each operator's kernels
+//! onto a [`recording`], and [`plan`] gives that recording memory, pipelines and bind groups on a [`device`].
+
+mod device;
+pub(crate) mod kernel;
+mod ops;
+mod plan;
+pub(crate) mod recording;
+
+pub use device::GpuDevice;
+pub use kernel::Kernel;
+pub use ops::variants;
+pub use plan::GpuPlan;

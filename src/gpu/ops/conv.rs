@@ -1,0 +1,171 @@
+//! Convolution: im2col and a matrix product, a matrix product alone where the kernel is 1x1, or a direct sum for thin
+//! groups.
+
+use super::gemm::{self, Form, Params as Product, last_four};
+use super::im2col::{self, Layout, spatial};
+use super::{INDEX, every_activation};
+use crate::error::Result;
+use crate::gpu::kernel::Kernel;
+use crate::gpu::plan::Operands;
+use crate::gpu::recording::Recording;
+use crate::ops::{Activation, Conv};
+use crate::plan::Site;
+use crate::window::Axis;
+
+const GROUP: usize = 64;
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::NoUninit)]
+struct Direct {
+    channels: u32,
+    filters: u32,
+    group_channels: u32,
+    group_filters: u32,
+    count: u32,
+    padding: [u32; 3],
+    input_size: [u32; 4],
+    output_size: [u32; 4],
+    kernel: [u32; 4],
+    stride: [u32; 4],
+    dilation: [u32; 4],
+    before: [u32; 4],
+}
+
+fn direct_kernel(has_bias: bool, has_residual: bool, activation: Option<Activation>) -> Kernel {
+    Kernel::new("conv_direct", include_str!("../../../shaders/conv_direct.wgsl"), 4, 1)
+        .with(INDEX)
+        .flag("HAS_BIAS", has_bias)
+        .flag("HAS_RESIDUAL", has_residual)
+        .activation(activation)
+}
+
+pub(super) fn variants() -> Vec<Kernel> {
+    let flags = [(false, false), (true, false), (false, true), (true, true)];
+    let activations = every_activation().into_iter().map(|a| direct_kernel(true, false, a));
+    flags.map(|(bias, residual)| direct_kernel(bias, residual, None)).into_iter().chain(activations).collect()
+}
+
+/// How a convolution is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Path {
+    Direct,
+    Matrix,
+}
+
+/// The path asked for by name (a variant of another kernel than these leaves the rule in force), else by this rule:
+/// a group of few channels and filters is a product too thin for a matrix.
+fn choose(op: &Conv, channels: usize, filters: usize, site: &Site) -> Path {
+    match site.options.variant {
+        Some("conv_direct") => Path::Direct,
+        Some("im2col") => Path::Matrix,
+        _ if op.groups > 1 && channels / op.groups * (filters / op.groups) <= 16 => Path::Direct,
+        _ => Path::Matrix,
+    }
+}
+
+/// Whether the patches are the input itself.
+fn is_pointwise(axes: &[Axis]) -> bool {
+    axes.iter().all(|a| a.kernel == 1 && a.stride == 1 && a.before == 0 && a.after == 0)
+}
+
+pub(super) fn record(
+    op: &Conv,
+    site: &Site,
+    operands: &mut Operands,
+    recording: &mut Recording,
+) -> Result<()> {
+    let x = site.input(0).map(|info| info.shape.clone()).unwrap_or_default();
+    let axes = op.axes(&x).map_err(|e| site.error(e))?;
+    let (images, channels) = (x[0], x[1]);
+    let filters = site.output(0).shape[1];
+    let [input, weight] = [operands.get(0, site, recording)?, operands.get(1, site, recording)?];
+    let bias = operands.optional(2, site, recording);
+    let residual = operands.optional(3, site, recording);
+    let output = operands.result(0);
+
+    if choose(op, channels, filters, site) == Path::Direct {
+        let count = site.output(0).shape.elements();
+        let params = Direct {
+            channels: channels as u32,
+            filters: filters as u32,
+            group_channels: (channels / op.groups) as u32,
+            group_filters: (filters / op.groups) as u32,
+            count: count as u32,
+            padding: [0; 3],
+            input_size: spatial(&axes, |a| a.input, 1),
+            output_size: spatial(&axes, |a| a.output, 1),
+            kernel: spatial(&axes, |a| a.kernel, 1),
+            stride: spatial(&axes, |a| a.stride, 1),
+            dilation: spatial(&axes, |a| a.dilation, 1),
+            before: spatial(&axes, |a| a.before, 0),
+        };
+        let kernel = direct_kernel(bias.is_some(), residual.is_some(), op.activation);
+        let reads = [input, weight, bias.unwrap_or(input), residual.unwrap_or(input)];
+        let groups = recording.linear(count, GROUP);
+        return recording.dispatch(kernel, &params, &reads, &[output], groups);
+    }
+
+    let form = Form {
+        has_bias: bias.is_some(),
+        has_residual: residual.is_some(),
+        activation: op.activation,
+        ..Form::default()
+    };
+    let positions: usize = axes.iter().map(|a| a.output).product();
+    let (m, k) = (filters / op.groups, axes.iter().fold(channels / op.groups, |n, a| n * a.kernel));
+    // Filters times the columns of one image (pointwise), or of all images' patches.
+    let mut product = Product {
+        batch: last_four(&[op.groups], 1, 1),
+        a_step: last_four(&[1], m * k, 0),
+        b_step: [0; 4],
+        c_step: last_four(&[1], m * positions, 0),
+        bias_step: last_four(&[1], m, 0),
+        products: op.groups as u32,
+        m: m as u32,
+        n: 0,
+        k: k as u32,
+        a_row: k as u32,
+        b_row: 0,
+        c_row: positions as u32,
+        start: 0,
+        c_split: positions.max(1) as u32,
+        c_image: (filters * positions) as u32,
+        bias_row: 1,
+        bias_column: 0,
+        alpha: 1.0,
+        beta: 1.0,
+        padding: [0; 2],
+    };
+
+    if is_pointwise(&axes) && site.options.variant != Some("im2col") {
+        product.batch = last_four(&[images, op.groups], 1, 1);
+        product.a_step = last_four(&[0, m * k], 1, 0);
+        product.b_step = last_four(&[channels * positions, k * positions], 1, 0);
+        product.c_step = last_four(&[filters * positions, m * positions], 1, 0);
+        product.products = (images * op.groups) as u32;
+        product.n = positions as u32;
+        product.b_row = positions as u32;
+        return gemm::dispatch(&form, &product, [weight, input], bias, residual, output, site, recording);
+    }
+
+    let columns = images * positions;
+    let rows = op.groups * k;
+    let cap = (site.options.im2col_cap as u64).min(recording.limits.max_storage_buffer_binding_size) as usize;
+    let per_piece = (cap / 4 / rows.max(1)).clamp(1, columns.max(1));
+    // One matrix serves all pieces in turn.
+    let matrix = recording.computed(format!("{} im2col", site.node.name), rows * per_piece);
+    for start in (0..columns).step_by(per_piece) {
+        let count = per_piece.min(columns - start);
+        let layout = Layout { row_step: count, split: count, image_step: 0 };
+        im2col::dispatch(&axes, channels, (start, count), &layout, input, matrix, recording)?;
+        let piece = Product {
+            n: count as u32,
+            b_row: count as u32,
+            b_step: last_four(&[1], k * count, 0),
+            start: start as u32,
+            ..product
+        };
+        gemm::dispatch(&form, &piece, [weight, matrix], bias, residual, output, site, recording)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,37 @@
+//! A reshape that must not share its input's memory: a copy. Plans commonly drop reshapes before this is asked.
+
+use super::INDEX;
+use crate::error::Result;
+use crate::gpu::kernel::Kernel;
+use crate::gpu::plan::Operands;
+use crate::gpu::recording::Recording;
+use crate::ops::Reshape;
+use crate::plan::Site;
+
+const GROUP: usize = 64;
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+struct Params {
+    count: u32,
+}
+
+fn kernel() -> Kernel {
+    Kernel::new("copy", include_str!("../../../shaders/copy.wgsl"), 1, 1).with(INDEX)
+}
+
+pub(super) fn variants() -> Vec<Kernel> {
+    vec![kernel()]
+}
+
+pub(super) fn record(
+    _op: &Reshape,
+    site: &Site,
+    operands: &mut Operands,
+    recording: &mut Recording,
+) -> Result<()> {
+    let count = site.output(0).shape.elements();
+    let input = operands.get(0, site, recording)?;
+    let groups = recording.linear(count, GROUP);
+    recording.dispatch(kernel(), &Params { count: count as u32 }, &[input], &[operands.result(0)], groups)
+}

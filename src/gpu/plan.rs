@@ -1,0 +1,507 @@
+//! A recording with memory, pipelines and bind groups: ready to run.
+
+use std::collections::HashMap;
+
+use futures_intrusive::channel::shared::oneshot_channel;
+use futures_intrusive::sync::Mutex;
+
+use super::device::GpuDevice;
+use super::recording::{BufferId, Content, Recording};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Info};
+use crate::memory::{self, Lifetime};
+use crate::ops::Op;
+use crate::plan::{MemoryReport, PlanOptions, Site, from_words, roots, to_words};
+use crate::tensor::Tensor;
+
+/// Bytes on either side of a buffer of a checked plan; the largest alignment a binding may ask for.
+const FENCE: u64 = 256;
+/// What a checked plan fills memory with before a run: a NaN that no kernel computes.
+const POISON: u32 = 0x7fc5_5aa5;
+
+/// A buffer or, in a checked plan, the part of it between the fences.
+#[derive(Clone)]
+struct Region {
+    buffer: wgpu::Buffer,
+    offset: u64,
+    bytes: u64,
+}
+
+impl Region {
+    fn binding(&self) -> wgpu::BindingResource<'_> {
+        wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+            buffer: &self.buffer,
+            offset: self.offset,
+            size: wgpu::BufferSize::new(self.bytes),
+        })
+    }
+}
+
+struct Step {
+    pipeline: wgpu::ComputePipeline,
+    bind_group: wgpu::BindGroup,
+    groups: [u32; 3],
+}
+
+/// A fenced buffer of a checked plan.
+struct Fence {
+    layer: String,
+    buffer: wgpu::Buffer,
+}
+
+/// A network compiled for a GPU.
+pub struct GpuPlan {
+    device: GpuDevice,
+    steps: Vec<Step>,
+    inputs: Vec<Region>,
+    outputs: Vec<(Region, Info)>,
+    readback: wgpu::Buffer,
+    fences: Vec<Fence>,
+    memory: MemoryReport,
+    /// Held while a run uses the plan's buffers.
+    turn: Mutex<()>,
+}
+
+impl GpuPlan {
+    pub(crate) async fn compile(device: &GpuDevice, graph: &Graph, options: &PlanOptions) -> Result<Self> {
+        device.check_alive()?;
+        let (recording, inputs, outputs) = record(device, graph, options)?;
+        check_limits(&recording)?;
+
+        let kernels: Vec<_> = recording.dispatches.iter().map(|d| &d.kernel).collect();
+        let pipelines = device.pipelines(&kernels, options.checked).await?;
+
+        let (parts, outcome) = device.scoped(|| {
+            let memory = Memory::allocate(device, &recording, &outputs, options)?;
+            let steps = steps(device, &recording, &memory, pipelines);
+            Ok((memory, steps))
+        });
+        outcome.await?;
+        let (memory, steps): (Memory, Vec<Step>) = parts?;
+
+        let outputs: Vec<_> = outputs
+            .iter()
+            .zip(graph.outputs())
+            .map(|(&id, value)| (memory.regions[id.0].clone(), graph.value(*value).info.clone()))
+            .collect();
+        let bytes: u64 = outputs.iter().map(|(r, _)| r.bytes).sum();
+        let (readback, outcome) = device.scoped(|| {
+            device.device().create_buffer(&wgpu::BufferDescriptor {
+                label: Some("readback"),
+                size: bytes.max(4),
+                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        });
+        outcome.await?;
+        tracing::debug!(
+            network = graph.name(),
+            device = device.info().name,
+            dispatches = steps.len(),
+            pipelines = device.pipeline_count(),
+            "compiled"
+        );
+        Ok(GpuPlan {
+            device: device.clone(),
+            steps,
+            inputs: inputs.iter().map(|id| memory.regions[id.0].clone()).collect(),
+            outputs,
+            readback,
+            fences: memory.fences,
+            memory: memory.report,
+            turn: Mutex::new((), true),
+        })
+    }
+
+    /// How many dispatches a run records.
+    pub fn dispatch_count(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// The buffer of input `i` and the offset in bytes at which its elements start, for a caller that fills it itself.
+    pub fn input_buffer(&self, i: usize) -> Option<(&wgpu::Buffer, u64)> {
+        self.inputs.get(i).map(|r| (&r.buffer, r.offset))
+    }
+
+    /// The buffer of output `i` and the offset in bytes at which its elements start; it holds them until the next run.
+    pub fn output_buffer(&self, i: usize) -> Option<(&wgpu::Buffer, u64)> {
+        self.outputs.get(i).map(|(r, _)| (&r.buffer, r.offset))
+    }
+
+    /// Records the network into the caller's own encoder, from the input buffers to the output buffers.
+    ///
+    /// The caller submits it on the plan's device, and does not let it overlap with a [`crate::Plan::run`].
+    pub fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        for step in &self.steps {
+            pass.set_pipeline(&step.pipeline);
+            pass.set_bind_group(0, &step.bind_group, &[]);
+            let [x, y, z] = step.groups;
+            pass.dispatch_workgroups(x, y, z);
+        }
+    }
+
+    pub(crate) fn memory(&self) -> MemoryReport {
+        self.memory
+    }
+
+    /// Runs the plan over inputs that the caller has checked. With `block`, this thread waits for the GPU; else the
+    /// future is woken from another thread, or by the browser.
+    pub(crate) async fn run(&self, inputs: &[Tensor], block: bool) -> Result<Vec<Tensor>> {
+        let _turn = self.turn.lock().await;
+        self.device.check_alive()?;
+        let (submission, outcome) = self.device.scoped(|| self.submit(inputs));
+        outcome.await?;
+        let submission = submission?;
+        let words = self.read(&self.readback, submission, block).await?;
+        let mut outputs = Vec::new();
+        let mut rest = words.as_slice();
+        for (_, info) in &self.outputs {
+            let (mine, others) = rest.split_at(info.shape.elements().max(1));
+            outputs.push(from_words(info, &mine[..info.shape.elements()])?);
+            rest = others;
+        }
+        for fence in &self.fences {
+            self.check_fence(fence, block).await?;
+        }
+        Ok(outputs)
+    }
+
+    fn submit(&self, inputs: &[Tensor]) -> Result<wgpu::SubmissionIndex> {
+        let queue = self.device.queue();
+        for fence in &self.fences {
+            queue.write_buffer(&fence.buffer, 0, &poison(fence.buffer.size()));
+        }
+        for (region, tensor) in self.inputs.iter().zip(inputs) {
+            match tensor.values::<f32>() {
+                Ok(values) => queue.write_buffer(&region.buffer, region.offset, bytemuck::cast_slice(values)),
+                Err(_) => {
+                    queue.write_buffer(
+                        &region.buffer,
+                        region.offset,
+                        bytemuck::cast_slice(&to_words(tensor)?),
+                    );
+                }
+            }
+        }
+        let mut encoder = self.device.device().create_command_encoder(&Default::default());
+        self.encode(&mut encoder);
+        let mut at = 0;
+        for (region, _) in &self.outputs {
+            encoder.copy_buffer_to_buffer(&region.buffer, region.offset, &self.readback, at, region.bytes);
+            at += region.bytes;
+        }
+        Ok(queue.submit([encoder.finish()]))
+    }
+
+    /// The words of a mappable buffer once `submission` is done.
+    async fn read(
+        &self,
+        buffer: &wgpu::Buffer,
+        submission: wgpu::SubmissionIndex,
+        block: bool,
+    ) -> Result<Vec<u32>> {
+        let (sender, receiver) = oneshot_channel();
+        buffer.map_async(wgpu::MapMode::Read, .., move |result| {
+            // The receiver is gone only where the run's future was dropped.
+            let _ = sender.send(result);
+        });
+        #[cfg(not(target_arch = "wasm32"))]
+        if block {
+            self.device.wait(submission);
+        } else {
+            self.device.wait_elsewhere(submission);
+        }
+        #[cfg(target_arch = "wasm32")]
+        let _ = (submission, block);
+        let failed = |reason: String| Error::Device { device: self.device.info().name.clone(), reason };
+        match receiver.receive().await {
+            Some(Ok(())) => {}
+            Some(Err(e)) => {
+                self.device.check_alive()?;
+                return Err(failed(e.to_string()));
+            }
+            None => return Err(failed("the readback was abandoned".into())),
+        }
+        let words = {
+            let view = buffer.get_mapped_range(..).map_err(|e| failed(e.to_string()))?;
+            bytemuck::pod_collect_to_vec(&view[..])
+        };
+        buffer.unmap();
+        Ok(words)
+    }
+
+    async fn check_fence(&self, fence: &Fence, block: bool) -> Result<()> {
+        let device = self.device.device();
+        let size = fence.buffer.size();
+        let ((copy, submission), outcome) = self.device.scoped(|| {
+            let copy = device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("fence"),
+                size,
+                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            });
+            let mut encoder = device.create_command_encoder(&Default::default());
+            encoder.copy_buffer_to_buffer(&fence.buffer, 0, &copy, 0, size);
+            (copy, self.device.queue().submit([encoder.finish()]))
+        });
+        outcome.await?;
+        let words = self.read(&copy, submission, block).await?;
+        let fence_words = (FENCE / 4) as usize;
+        let intact = |words: &[u32]| words.iter().all(|&w| w == POISON);
+        if intact(&words[..fence_words]) && intact(&words[words.len() - fence_words..]) {
+            return Ok(());
+        }
+        Err(Error::OutOfBoundsWrite { layer: fence.layer.clone() })
+    }
+}
+
+fn poison(bytes: u64) -> Vec<u8> {
+    POISON.to_le_bytes().repeat(bytes as usize / 4)
+}
+
+/// The dispatches of a graph, and the buffers of its inputs and outputs.
+fn record(
+    device: &GpuDevice,
+    graph: &Graph,
+    options: &PlanOptions,
+) -> Result<(Recording, Vec<BufferId>, Vec<BufferId>)> {
+    let mut recording = Recording::new(device.device().limits(), device.is_software());
+    let roots = roots(graph, options);
+    let mut buffers: Vec<Option<BufferId>> = vec![None; graph.values().len()];
+    let mut inputs = Vec::new();
+    for (i, id) in graph.inputs().iter().enumerate() {
+        let value = graph.value(*id);
+        let buffer = recording.input(&value.name, value.info.shape.elements(), i);
+        buffers[id.index()] = Some(buffer);
+        inputs.push(buffer);
+    }
+    for (i, node) in graph.nodes().iter().enumerate() {
+        if options.passes.drop_reshape && matches!(node.op, Op::Reshape(_)) {
+            continue;
+        }
+        recording.node = i;
+        for id in &node.outputs {
+            let value = graph.value(*id);
+            buffers[id.index()] = Some(recording.computed(&value.name, value.info.shape.elements()));
+        }
+        let operands: Vec<_> =
+            node.inputs.iter().map(|id| id.and_then(|id| buffers[roots[id.index()]])).collect();
+        let results: Vec<_> = node.outputs.iter().filter_map(|id| buffers[id.index()]).collect();
+        let mut operands = Operands { buffers: operands, results };
+        super::ops::record(&Site { graph, node, options }, &mut operands, &mut recording)?;
+    }
+    let mut outputs = Vec::new();
+    for id in graph.outputs() {
+        let root = roots[id.index()];
+        let value = &graph.values()[root];
+        let buffer = match (buffers[root], &value.constant) {
+            (Some(buffer), _) => buffer,
+            (None, Some(tensor)) => recording.constant(&value.name, tensor),
+            (None, None) => return Err(Error::Graph(format!("nothing computes '{}'", value.name))),
+        };
+        buffers[root] = Some(buffer);
+        outputs.push(buffer);
+    }
+    Ok((recording, inputs, outputs))
+}
+
+/// The buffers of a node's operands while it is recorded. A constant has none until the operator asks for it, because
+/// it may want only pieces of it, or another layout.
+pub(crate) struct Operands {
+    buffers: Vec<Option<BufferId>>,
+    results: Vec<BufferId>,
+}
+
+impl Operands {
+    /// The buffer of operand `i`, which must not be absent.
+    pub fn get(&mut self, i: usize, site: &Site, recording: &mut Recording) -> Result<BufferId> {
+        self.optional(i, site, recording)
+            .ok_or_else(|| Error::Graph(format!("layer '{}' lacks input {i}", site.node.name)))
+    }
+
+    /// The buffer of operand `i`, if it is there.
+    pub fn optional(&mut self, i: usize, site: &Site, recording: &mut Recording) -> Option<BufferId> {
+        let known = self.buffers.get(i).copied().flatten();
+        let constant = || {
+            let tensor = site.constant(i)?;
+            let name = &site.graph.value(site.node.inputs[i]?).name;
+            Some(recording.constant(name, tensor))
+        };
+        known.or_else(constant)
+    }
+
+    /// The buffer of output `i`.
+    pub fn result(&self, i: usize) -> BufferId {
+        self.results[i]
+    }
+}
+
+fn check_limits(recording: &Recording) -> Result<()> {
+    let limits = &recording.limits;
+    for buffer in &recording.buffers {
+        let bytes = 4 * buffer.words as u64;
+        for (limit, limit_name) in [
+            (limits.max_storage_buffer_binding_size, "max_storage_buffer_binding_size"),
+            (limits.max_buffer_size, "max_buffer_size"),
+        ] {
+            if bytes > limit {
+                return Err(Error::TooLarge { what: buffer.name.clone(), bytes, limit, limit_name });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The memory of a recording's buffers.
+struct Memory {
+    regions: Vec<Region>,
+    params: wgpu::Buffer,
+    params_stride: u64,
+    fences: Vec<Fence>,
+    report: MemoryReport,
+}
+
+impl Memory {
+    fn allocate(
+        device: &GpuDevice,
+        recording: &Recording,
+        outputs: &[BufferId],
+        options: &PlanOptions,
+    ) -> Result<Self> {
+        let create = |label: &str, bytes: u64, usage| {
+            device.device().create_buffer(&wgpu::BufferDescriptor {
+                label: Some(label),
+                size: bytes.next_multiple_of(4).max(4),
+                usage: usage | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
+                mapped_at_creation: false,
+            })
+        };
+        let storage = wgpu::BufferUsages::STORAGE;
+        let lifetimes = lifetimes(recording, outputs);
+        let slots = memory::assign(&lifetimes.iter().flatten().copied().collect::<Vec<_>>());
+        let slot_buffers: Vec<_> = match options.checked {
+            true => Vec::new(),
+            false => {
+                slots.sizes.iter().map(|&words| create("activations", 4 * words as u64, storage)).collect()
+            }
+        };
+        let mut report = MemoryReport {
+            activations: 4 * slots.sizes.iter().sum::<usize>() as u64,
+            activations_lower_bound: 4 * memory::lower_bound(
+                &lifetimes.iter().flatten().copied().collect::<Vec<_>>(),
+            ) as u64,
+            weights: 0,
+        };
+        let mut fences = Vec::new();
+        let mut constants: HashMap<(usize, usize, usize), Region> = HashMap::new();
+        let mut regions = Vec::new();
+        let mut next_slot = slots.of.iter();
+        for (buffer, lifetime) in recording.buffers.iter().zip(&lifetimes) {
+            let bytes = (4 * buffer.words as u64).max(4);
+            let region = match &buffer.content {
+                Content::Constant { tensor, range } => {
+                    let key = (tensor.identity(), range.start, range.end);
+                    if let Some(region) = constants.get(&key) {
+                        regions.push(region.clone());
+                        continue;
+                    }
+                    let region = Region { buffer: create(&buffer.name, bytes, storage), offset: 0, bytes };
+                    let queue = device.queue();
+                    match tensor.values::<f32>() {
+                        Ok(v) => {
+                            queue.write_buffer(&region.buffer, 0, bytemuck::cast_slice(&v[range.clone()]))
+                        }
+                        Err(_) => queue.write_buffer(
+                            &region.buffer,
+                            0,
+                            bytemuck::cast_slice(&to_words(tensor)?[range.clone()]),
+                        ),
+                    }
+                    report.weights += bytes;
+                    constants.insert(key, region.clone());
+                    region
+                }
+                Content::Input(_) => {
+                    Region { buffer: create(&buffer.name, bytes, storage), offset: 0, bytes }
+                }
+                Content::Computed => {
+                    let slot = lifetime.and_then(|_| next_slot.next());
+                    match (slot, options.checked) {
+                        (Some(&slot), false) => {
+                            Region { buffer: slot_buffers[slot].clone(), offset: 0, bytes }
+                        }
+                        _ => {
+                            let whole = create(&buffer.name, bytes + 2 * FENCE, storage);
+                            fences.push(Fence { layer: buffer.name.clone(), buffer: whole.clone() });
+                            Region { buffer: whole, offset: FENCE, bytes }
+                        }
+                    }
+                }
+            };
+            regions.push(region);
+        }
+
+        let align = u64::from(recording.limits.min_uniform_buffer_offset_alignment);
+        let largest = recording.dispatches.iter().map(|d| d.params.len() as u64).max().unwrap_or(0);
+        let params_stride = largest.max(16).next_multiple_of(align);
+        let mut bytes = vec![0; recording.dispatches.len() * params_stride as usize];
+        for (dispatch, at) in recording.dispatches.iter().zip(bytes.chunks_exact_mut(params_stride as usize))
+        {
+            at[..dispatch.params.len()].copy_from_slice(&dispatch.params);
+        }
+        let params = create("params", bytes.len() as u64, wgpu::BufferUsages::UNIFORM);
+        if !bytes.is_empty() {
+            device.queue().write_buffer(&params, 0, &bytes);
+        }
+        Ok(Memory { regions, params, params_stride, fences, report })
+    }
+}
+
+/// For each computed buffer, from the dispatch that first writes it to the last that touches it.
+fn lifetimes(recording: &Recording, outputs: &[BufferId]) -> Vec<Option<Lifetime>> {
+    let mut lifetimes: Vec<Option<Lifetime>> = vec![None; recording.buffers.len()];
+    let end = recording.dispatches.len();
+    let touched = recording
+        .dispatches
+        .iter()
+        .enumerate()
+        .flat_map(|(step, d)| d.writes.iter().chain(&d.reads).map(move |&id| (step, id)))
+        .chain(outputs.iter().map(|&id| (end, id)));
+    for (step, id) in touched {
+        if matches!(recording.buffers[id.0].content, Content::Computed) {
+            let size = recording.buffers[id.0].words.max(1);
+            lifetimes[id.0].get_or_insert(Lifetime { first: step, last: step, size }).last = step;
+        }
+    }
+    lifetimes
+}
+
+fn steps(
+    device: &GpuDevice,
+    recording: &Recording,
+    memory: &Memory,
+    pipelines: Vec<wgpu::ComputePipeline>,
+) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for (i, (dispatch, pipeline)) in recording.dispatches.iter().zip(pipelines).enumerate() {
+        let params = wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+            buffer: &memory.params,
+            offset: i as u64 * memory.params_stride,
+            size: wgpu::BufferSize::new(dispatch.params.len().max(16) as u64),
+        });
+        let buffers = dispatch.reads.iter().chain(&dispatch.writes).map(|id| memory.regions[id.0].binding());
+        let entries: Vec<_> = std::iter::once(params)
+            .chain(buffers)
+            .enumerate()
+            .map(|(binding, resource)| wgpu::BindGroupEntry { binding: binding as u32, resource })
+            .collect();
+        let bind_group = device.device().create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(dispatch.kernel.name()),
+            layout: &pipeline.get_bind_group_layout(0),
+            entries: &entries,
+        });
+        steps.push(Step { pipeline, bind_group, groups: dispatch.groups });
+    }
+    steps
+}

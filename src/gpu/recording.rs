@@ -1,0 +1,140 @@
+//! What a plan will dispatch, over buffers that do not exist yet.
+
+use std::ops::Range;
+
+use super::kernel::Kernel;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// A buffer of a [`Recording`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct BufferId(pub usize);
+
+/// What a buffer holds.
+#[derive(Clone, Debug)]
+pub(crate) enum Content {
+    /// A range of a constant's elements.
+    Constant { tensor: Tensor, range: Range<usize> },
+    /// An input of the network, by number.
+    Input(usize),
+    /// Something a dispatch writes.
+    Computed,
+}
+
+/// A buffer: what it is called in errors, its length in 32-bit words, and what it holds.
+#[derive(Clone, Debug)]
+pub(crate) struct Buffer {
+    pub name: String,
+    pub words: usize,
+    pub content: Content,
+}
+
+/// One dispatch.
+#[derive(Clone, Debug)]
+pub(crate) struct Dispatch {
+    /// The node it belongs to, by its place in the graph.
+    pub node: usize,
+    pub kernel: Kernel,
+    /// The bytes of the kernel's `Params`.
+    pub params: Vec<u8>,
+    pub reads: Vec<BufferId>,
+    pub writes: Vec<BufferId>,
+    pub groups: [u32; 3],
+}
+
+/// Dispatches in order, over buffers that are given memory later.
+#[derive(Debug)]
+pub(crate) struct Recording {
+    pub buffers: Vec<Buffer>,
+    pub dispatches: Vec<Dispatch>,
+    /// The device's limits that kernels are chosen by.
+    pub limits: wgpu::Limits,
+    /// Whether the device computes on CPU cores.
+    pub software: bool,
+    /// The node being recorded.
+    pub node: usize,
+}
+
+impl Recording {
+    pub fn new(limits: wgpu::Limits, software: bool) -> Self {
+        Recording { buffers: Vec::new(), dispatches: Vec::new(), limits, software, node: 0 }
+    }
+
+    fn add(&mut self, name: String, words: usize, content: Content) -> BufferId {
+        self.buffers.push(Buffer { name, words, content });
+        BufferId(self.buffers.len() - 1)
+    }
+
+    /// A buffer that a dispatch will write: a value, or scratch.
+    pub fn computed(&mut self, name: impl Into<String>, words: usize) -> BufferId {
+        self.add(name.into(), words, Content::Computed)
+    }
+
+    /// An input of the network.
+    pub fn input(&mut self, name: impl Into<String>, words: usize, number: usize) -> BufferId {
+        self.add(name.into(), words, Content::Input(number))
+    }
+
+    /// All of a constant.
+    pub fn constant(&mut self, name: impl Into<String>, tensor: &Tensor) -> BufferId {
+        let words = tensor.shape().elements();
+        self.constant_range(name, tensor, 0..words)
+    }
+
+    /// Some of a constant's elements.
+    pub fn constant_range(
+        &mut self,
+        name: impl Into<String>,
+        tensor: &Tensor,
+        range: Range<usize>,
+    ) -> BufferId {
+        let words = range.len();
+        self.add(name.into(), words, Content::Constant { tensor: tensor.clone(), range })
+    }
+
+    /// Adds a dispatch of `groups` workgroups; one of none is dropped.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] where a dimension has more workgroups than the device can count.
+    pub fn dispatch(
+        &mut self,
+        kernel: Kernel,
+        params: &impl bytemuck::NoUninit,
+        reads: &[BufferId],
+        writes: &[BufferId],
+        groups: [u32; 3],
+    ) -> Result<()> {
+        debug_assert_eq!((kernel.reads(), kernel.writes()), (reads.len(), writes.len()));
+        let limit = self.limits.max_compute_workgroups_per_dimension;
+        if let Some(&most) = groups.iter().max()
+            && most > limit
+        {
+            return Err(Error::TooLarge {
+                what: format!("workgroups of {}", kernel.name()),
+                bytes: u64::from(most),
+                limit: u64::from(limit),
+                limit_name: "max_compute_workgroups_per_dimension",
+            });
+        }
+        if groups.contains(&0) {
+            return Ok(());
+        }
+        let (reads, writes) = (reads.to_vec(), writes.to_vec());
+        let params = bytemuck::bytes_of(params).to_vec();
+        self.dispatches.push(Dispatch { node: self.node, kernel, params, reads, writes, groups });
+        Ok(())
+    }
+
+    /// Workgroups for `count` items in one dimension, folded into two near-square ones where they are too many for
+    /// one. Kernels find their item by `linear_group` (`shaders/shared/index.wgsl`) and skip those past the end.
+    pub fn linear(&self, count: usize, group_size: usize) -> [u32; 3] {
+        let groups = count.div_ceil(group_size) as u64;
+        let limit = u64::from(self.limits.max_compute_workgroups_per_dimension);
+        if groups <= limit {
+            return [groups as u32, 1, 1];
+        }
+        let rows = groups.div_ceil(limit);
+        let columns = groups.div_ceil(rows);
+        [columns as u32, rows.min(u64::from(u32::MAX)) as u32, 1]
+    }
+}

@@ -1,0 +1,43 @@
+//! The patches a convolution looks at, laid out as the columns of a matrix.
+
+use super::{Infer, OpError, Operator, Reach};
+use crate::graph::Info;
+use crate::tensor::Shape;
+use crate::window::{Axis, Window};
+
+/// Unfolds `x` into patches, so that a convolution becomes a matrix product.
+///
+/// Input `[n, c, spatial...]`, output `[n, c * kernel elements, output positions]`: row `(c, kernel offset)`, column
+/// output position, both row-major; padding reads as 0.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Im2col {
+    /// Kernel size, stride, dilation and padding per spatial axis.
+    pub window: Window,
+}
+
+impl Im2col {
+    /// The window's axes over an input of shape `x`, for inputs that `infer` took.
+    pub(crate) fn axes(&self, x: &Shape) -> Result<Vec<Axis>, OpError> {
+        Ok(self.window.resolve(x.get(2..).unwrap_or_default())?)
+    }
+}
+
+impl Operator for Im2col {
+    fn infer(&self, inputs: &mut Infer) -> Result<Vec<Info>, OpError> {
+        let x = inputs.f32("an input x")?;
+        if x.len() != self.window.rank() + 2 {
+            return Err(OpError::shape(format!("an input of rank {}", self.window.rank() + 2), x));
+        }
+        let axes = self.axes(x)?;
+        let taps = axes.iter().map(|a| a.kernel).try_fold(x[1], usize::checked_mul);
+        let positions = axes.iter().map(|a| a.output).try_fold(1, usize::checked_mul);
+        let (Some(taps), Some(positions)) = (taps, positions) else {
+            return Err(OpError::shape("patches that can be addressed", x));
+        };
+        Ok(vec![Info::f32(Shape::new([x[0], taps, positions])?)])
+    }
+
+    fn reach(&self, _inputs: &[Option<&Info>]) -> Reach {
+        Reach::Unknown
+    }
+}

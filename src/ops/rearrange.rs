@@ -1,0 +1,87 @@
+//! Elements moved, repeated or dropped, none computed: transpose, slice, pad, expand, tile.
+
+use super::{Infer, OpError, Operator, Reach};
+use crate::graph::Info;
+use crate::tensor::Shape;
+
+/// What an output element is whose place in the input lies outside it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Border {
+    /// This value; its bits where the input is not f32.
+    Constant(f32),
+    /// The nearest element inside.
+    Edge,
+    /// The input mirrored about its first and last element, which are not repeated.
+    Reflect,
+    /// The input repeated.
+    Wrap,
+}
+
+/// Where one axis of the output reads: at `start + step * position` along `input_axis`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AxisMap {
+    /// The input's axis; `None` reads the same for every position, which expands.
+    pub input_axis: Option<usize>,
+    /// How long the output's axis is.
+    pub size: usize,
+    /// The place that position 0 reads; may be outside.
+    pub start: i64,
+    /// The distance between the places that neighbours read; may be negative.
+    pub step: i64,
+}
+
+/// An output of which every element is one of the input, or the border's.
+///
+/// One [`AxisMap`] per axis of the output; an input axis that none of them names is read at 0. Input of any type and at
+/// most 8 axes on either side.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rearrange {
+    /// The output's axes.
+    pub axes: Vec<AxisMap>,
+    /// What lies outside the input.
+    pub border: Border,
+}
+
+impl Rearrange {
+    /// All of the input, in order: a start for transpositions, slices, pads and tiles.
+    pub fn identity(shape: &[usize]) -> Self {
+        let axes = shape
+            .iter()
+            .enumerate()
+            .map(|(axis, &size)| AxisMap { input_axis: Some(axis), size, start: 0, step: 1 })
+            .collect();
+        Rearrange { axes, border: Border::Constant(0.0) }
+    }
+
+    /// Output axis `i` is input axis `order[i]`.
+    pub fn transpose(shape: &[usize], order: &[usize]) -> Self {
+        let all = Self::identity(shape).axes;
+        Rearrange {
+            axes: order.iter().filter_map(|&axis| all.get(axis).copied()).collect(),
+            border: Border::Constant(0.0),
+        }
+    }
+}
+
+impl Operator for Rearrange {
+    fn infer(&self, inputs: &mut Infer) -> Result<Vec<Info>, OpError> {
+        let x = inputs.required("an input")?;
+        if x.shape.len() > 8 || self.axes.len() > 8 {
+            return Err(OpError::shape("at most 8 axes", &x.shape));
+        }
+        let mut named = vec![false; x.shape.len()];
+        for axis in self.axes.iter().filter_map(|a| a.input_axis) {
+            match named.get_mut(axis) {
+                Some(seen) if !*seen => *seen = true,
+                _ => return Err(OpError::shape(format!("an input with axis {axis}, named once"), &x.shape)),
+            }
+        }
+        let shape = Shape::new(self.axes.iter().map(|a| a.size).collect::<Vec<_>>())?;
+        Ok(vec![Info { shape, dtype: x.dtype }])
+    }
+
+    fn reach(&self, _inputs: &[Option<&Info>]) -> Reach {
+        Reach::Unknown
+    }
+}

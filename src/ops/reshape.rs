@@ -1,0 +1,46 @@
+//! The same elements under another shape; nothing is computed or copied.
+
+use super::{Infer, OpError, Operator, Reach, dims};
+use crate::graph::Info;
+use crate::tensor::Shape;
+
+/// A new shape for the same elements in the same order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reshape {
+    /// To two axes: those before `axis` in one, the rest in the other. Axis 1 keeps the batch.
+    Flatten {
+        /// The first axis of the second group.
+        axis: usize,
+    },
+    /// To this shape.
+    To(Vec<usize>),
+}
+
+impl Operator for Reshape {
+    fn infer(&self, inputs: &mut Infer) -> Result<Vec<Info>, OpError> {
+        let x = inputs.required("an input")?;
+        let shape = match self {
+            Reshape::Flatten { axis } => {
+                if *axis > x.shape.len() {
+                    return Err(OpError::shape(format!("an input of rank {axis} or more"), &x.shape));
+                }
+                let (rows, columns) = x.shape.split_at(*axis);
+                vec![rows.iter().product(), columns.iter().product()]
+            }
+            Reshape::To(shape) => shape.clone(),
+        };
+        let shape = Shape::new(shape)?;
+        if shape.elements() != x.shape.elements() {
+            return Err(OpError::shape(format!("as many elements as {}", dims(&shape)), &x.shape));
+        }
+        Ok(vec![Info { shape, dtype: x.dtype }])
+    }
+
+    fn reach(&self, inputs: &[Option<&Info>]) -> Reach {
+        match self {
+            Reshape::Flatten { axis: 1 } if inputs[0].is_some_and(|x| x.shape.len() > 2) => Reach::All,
+            _ => Reach::Unknown,
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! A network compiled for one device and one set of input shapes, to be run many times.
+
+use crate::cpu::CpuPlan;
+use crate::error::{Error, Result};
+use crate::gpu::GpuPlan;
+use crate::graph::passes::Passes;
+use crate::graph::{Graph, Info, Node};
+use crate::ops::OpError;
+use crate::tensor::{DType, Shape, Tensor};
+
+/// How a network is compiled. The default is right for almost all uses.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct PlanOptions {
+    /// The rewrites applied to the graph first.
+    pub passes: Passes,
+    /// Bounds-checked shaders, outputs that start as NaN, and fences around every GPU buffer that are looked at after
+    /// each run ([`Error::OutOfBoundsWrite`]). Slow and without reuse of memory: for tests and for hunting a fault.
+    pub checked: bool,
+    /// The most bytes an im2col matrix may take; larger convolutions are cut into pieces.
+    pub im2col_cap: usize,
+    /// A kernel variant by name (see [`crate::gpu::variants`]), chosen wherever it can run in place of the rule's choice.
+    pub variant: Option<&'static str>,
+    /// Whether a NaN in an input is an error rather than a NaN in the output.
+    pub reject_nan: bool,
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        PlanOptions {
+            passes: Passes::default(),
+            checked: false,
+            im2col_cap: 32 << 20,
+            variant: None,
+            reject_nan: true,
+        }
+    }
+}
+
+/// What a plan holds in device memory, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryReport {
+    /// Weights and other constants, as packed for the kernels.
+    pub weights: u64,
+    /// Activations and scratch: what a run works in.
+    pub activations: u64,
+    /// The most that is alive at one step; no plan of the same steps needs less.
+    pub activations_lower_bound: u64,
+}
+
+/// What a plan reads or returns: a name, a shape and a type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// The value's name in the graph.
+    pub name: String,
+    /// Its shape and type.
+    pub info: Info,
+}
+
+/// A network compiled for one device and one set of input shapes ([`crate::Device::compile`]).
+///
+/// A run creates no pipeline, bind group or buffer: it writes the inputs, submits once and reads back once. Plans are
+/// `Send + Sync`; runs of one plan from several threads take turns.
+pub struct Plan {
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+    reject_nan: bool,
+    backend: Backend,
+}
+
+enum Backend {
+    Cpu(CpuPlan),
+    Gpu(Box<GpuPlan>),
+}
+
+impl Plan {
+    pub(crate) fn cpu(graph: &Graph, options: &PlanOptions) -> Result<Self> {
+        let graph = prepare(graph, options)?;
+        Ok(Self::new(&graph, options, Backend::Cpu(CpuPlan::compile(&graph, options)?)))
+    }
+
+    pub(crate) async fn gpu(
+        device: &crate::gpu::GpuDevice,
+        graph: &Graph,
+        options: &PlanOptions,
+    ) -> Result<Self> {
+        let graph = prepare(graph, options)?;
+        let plan = GpuPlan::compile(device, &graph, options).await?;
+        Ok(Self::new(&graph, options, Backend::Gpu(Box::new(plan))))
+    }
+
+    fn new(graph: &Graph, options: &PlanOptions, backend: Backend) -> Self {
+        let port = |&id| {
+            let value = graph.value(id);
+            Port { name: value.name.clone(), info: value.info.clone() }
+        };
+        Plan {
+            inputs: graph.inputs().iter().map(port).collect(),
+            outputs: graph.outputs().iter().map(port).collect(),
+            reject_nan: options.reject_nan,
+            backend,
+        }
+    }
+
+    /// What [`Plan::run`] takes, in order.
+    pub fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    /// What [`Plan::run`] returns, in order.
+    pub fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    /// The memory the plan holds on its device.
+    pub fn memory(&self) -> MemoryReport {
+        match &self.backend {
+            Backend::Cpu(plan) => plan.memory(),
+            Backend::Gpu(plan) => plan.memory(),
+        }
+    }
+
+    /// The GPU side of the plan: its buffers, and recording into the caller's own encoder. `None` on the CPU.
+    pub fn as_gpu(&self) -> Option<&GpuPlan> {
+        match &self.backend {
+            Backend::Cpu(_) => None,
+            Backend::Gpu(plan) => Some(plan),
+        }
+    }
+
+    /// Runs the network and waits for its outputs.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where an input has another shape or type than the plan, or a NaN;
+    /// [`Error::DeviceLost`], [`Error::Device`] and [`Error::OutOfMemory`] from the GPU.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        self.check_inputs(inputs)?;
+        match &self.backend {
+            Backend::Cpu(plan) => plan.run(inputs),
+            Backend::Gpu(plan) => pollster::block_on(plan.run(inputs, true)),
+        }
+    }
+
+    /// As [`Plan::run`], for a network of one input and one output.
+    ///
+    /// # Errors
+    /// As [`Plan::run`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn run_one(&self, input: &Tensor) -> Result<Tensor> {
+        let outputs = self.run(std::slice::from_ref(input))?;
+        outputs.into_iter().next().ok_or_else(|| Error::Graph("the plan has no output".into()))
+    }
+
+    /// As [`Plan::run`], without blocking the thread while the GPU works.
+    ///
+    /// # Errors
+    /// As [`Plan::run`].
+    pub async fn run_async(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        self.check_inputs(inputs)?;
+        match &self.backend {
+            Backend::Cpu(plan) => plan.run(inputs),
+            Backend::Gpu(plan) => plan.run(inputs, false).await,
+        }
+    }
+
+    fn check_inputs(&self, inputs: &[Tensor]) -> Result<()> {
+        if inputs.len() != self.inputs.len() {
+            return Err(Error::Graph(format!(
+                "the plan takes {} inputs, got {}",
+                self.inputs.len(),
+                inputs.len()
+            )));
+        }
+        for (port, tensor) in self.inputs.iter().zip(inputs) {
+            let mismatch = |actual: String| Error::Input {
+                name: port.name.clone(),
+                expected: format!("{} {}", port.info.dtype, port.info.shape),
+                actual,
+            };
+            if *tensor.shape() != port.info.shape || tensor.dtype() != port.info.dtype {
+                return Err(mismatch(format!("{} {}", tensor.dtype(), tensor.shape())));
+            }
+            if self.reject_nan
+                && let Ok(values) = tensor.values::<f32>()
+                && let Some(at) = values.iter().position(|v| v.is_nan())
+            {
+                return Err(mismatch(format!("a NaN at element {at}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn prepare(graph: &Graph, options: &PlanOptions) -> Result<Graph> {
+    graph.check()?;
+    Ok(crate::graph::passes::optimize(graph, &options.passes))
+}
+
+/// The value whose memory each value lives in: its own, or where reshapes are dropped, that of their input.
+pub(crate) fn roots(graph: &Graph, options: &PlanOptions) -> Vec<usize> {
+    let mut roots: Vec<usize> = (0..graph.values().len()).collect();
+    if options.passes.drop_reshape {
+        for node in graph.nodes() {
+            if let (crate::ops::Op::Reshape(_), Some(input)) = (&node.op, node.inputs[0]) {
+                roots[node.outputs[0].index()] = roots[input.index()];
+            }
+        }
+    }
+    roots
+}
+
+/// A tensor's elements as 32-bit words: f32, the bits of an i32, or 0 and 1.
+pub(crate) fn to_words(tensor: &Tensor) -> Result<Vec<u32>> {
+    let too_large =
+        |v: &i64| Error::Graph(format!("the integer {v} does not fit the 32 bits of device memory"));
+    Ok(match tensor.dtype() {
+        DType::F32 => tensor.values::<f32>()?.iter().map(|v| v.to_bits()).collect(),
+        DType::I64 => tensor
+            .values::<i64>()?
+            .iter()
+            .map(|v| i32::try_from(*v).map(|v| v.cast_unsigned()).map_err(|_| too_large(v)))
+            .collect::<Result<_>>()?,
+        DType::Bool => tensor.values::<bool>()?.iter().map(|&v| u32::from(v)).collect(),
+    })
+}
+
+/// The tensor that 32-bit words stand for; the inverse of [`to_words`].
+pub(crate) fn from_words(info: &Info, words: &[u32]) -> Result<Tensor> {
+    let shape: &Shape = &info.shape;
+    match info.dtype {
+        DType::F32 => {
+            Tensor::new(shape.to_vec(), words.iter().map(|&w| f32::from_bits(w)).collect::<Vec<f32>>())
+        }
+        DType::I64 => Tensor::new(
+            shape.to_vec(),
+            words.iter().map(|&w| i64::from(w.cast_signed())).collect::<Vec<i64>>(),
+        ),
+        DType::Bool => Tensor::new(shape.to_vec(), words.iter().map(|&w| w != 0).collect::<Vec<bool>>()),
+    }
+}
+
+/// A node and what is known of its operands when it is compiled, on either backend.
+pub(crate) struct Site<'a> {
+    pub graph: &'a Graph,
+    pub node: &'a Node,
+    pub options: &'a PlanOptions,
+}
+
+impl<'a> Site<'a> {
+    /// Shape and type of an operand, if it is there.
+    pub fn input(&self, i: usize) -> Option<&'a Info> {
+        let id = self.node.inputs.get(i).copied().flatten()?;
+        Some(&self.graph.value(id).info)
+    }
+
+    /// The dimensions of an operand; of an absent one, none.
+    pub fn dims(&self, i: usize) -> &'a [usize] {
+        self.input(i).map_or(&[], |info| &info.shape)
+    }
+
+    /// The data of an operand that is a constant.
+    pub fn constant(&self, i: usize) -> Option<&'a Tensor> {
+        let id = self.node.inputs.get(i).copied().flatten()?;
+        self.graph.value(id).constant.as_ref()
+    }
+
+    /// Shape and type of an output.
+    pub fn output(&self, i: usize) -> &'a Info {
+        &self.graph.value(self.node.outputs[i]).info
+    }
+
+    /// An operator's complaint, with the layer's name.
+    pub fn error(&self, e: OpError) -> Error {
+        self.graph.op_error(&self.node.name, &self.node.op, e)
+    }
+}

@@ -1,0 +1,166 @@
+//! Convolutions of one to three axes: strides, dilation, asymmetric padding, groups, depthwise, the epilogue, and
+//! matrices cut into pieces.
+
+use wgpu_cnn::ops::{Activation, Conv};
+use wgpu_cnn::window::{Padding, Window};
+use wgpu_cnn::{PlanOptions, Tensor};
+
+use crate::harness::{Case, each, random, values};
+use crate::support::compare::{assert_within, within};
+use crate::support::oracle::convolution::{Epilogue, Window as Reference, conv};
+use crate::support::oracle::{Answer, activation};
+use crate::support::random::{Rng, cases};
+
+/// The rounding of one product, one sum and the activation, with a margin for another order of the sum.
+const C: f64 = 2.0;
+
+#[derive(Debug, Clone)]
+struct Problem {
+    x: Vec<usize>,
+    filters: usize,
+    groups: usize,
+    window: Reference,
+    bias: bool,
+    residual: bool,
+    activation: Option<(Activation, activation::Activation)>,
+}
+
+impl Problem {
+    fn plain(x: &[usize], filters: usize, kernel: &[usize]) -> Self {
+        Problem {
+            x: x.to_vec(),
+            filters,
+            groups: 1,
+            window: Reference::new(kernel),
+            bias: true,
+            residual: false,
+            activation: None,
+        }
+    }
+
+    fn op(&self) -> Conv {
+        let window = Window::new(self.window.kernel.clone())
+            .stride(self.window.stride.clone())
+            .dilation(self.window.dilation.clone())
+            .padding(Padding::Explicit(self.window.pads.clone()));
+        Conv { window, groups: self.groups, activation: self.activation.map(|(ours, _)| ours) }
+    }
+
+    /// Operands, and what they must give.
+    fn pose(&self, rng: &mut Rng) -> (Vec<Option<Tensor>>, Answer) {
+        let mut weight_shape = vec![self.filters, self.x[1] / self.groups];
+        weight_shape.extend(&self.window.kernel);
+        let mut out = vec![self.x[0], self.filters];
+        out.extend(self.window.output(&self.x[2..]));
+        let x = random(rng, &self.x);
+        let weight = random(rng, &weight_shape);
+        let bias = self.bias.then(|| random(rng, &[self.filters]));
+        let residual = self.residual.then(|| random(rng, &out));
+        let epilogue = Epilogue {
+            bias: bias.as_ref().map(values),
+            residual: residual.as_ref().map(values),
+            activation: self.activation.map(|(_, theirs)| theirs),
+        };
+        let answer =
+            conv(values(&x), &self.x, values(&weight), &weight_shape, self.groups, &self.window, epilogue);
+        (vec![Some(x), Some(weight), bias, residual], answer)
+    }
+
+    fn check(&self, rng: &mut Rng, options: &PlanOptions) {
+        let (operands, answer) = self.pose(rng);
+        let case = Case { op: self.op().into(), operands, constants: vec![1, 2] };
+        each(&case, options, |label, outputs| {
+            assert_eq!(outputs[0].shape()[..], answer.shape[..], "{label}: {self:?}");
+            assert_within(&format!("{label}: {self:?}"), values(&outputs[0]), &answer, C);
+        });
+    }
+}
+
+fn generated(rng: &mut Rng) -> Problem {
+    let rank = rng.range(1..4);
+    let largest = [40, 12, 6][rank - 1];
+    let groups = rng.pick(&[1, 1, 1, 2, 3]);
+    let per_axis = |rng: &mut Rng, range: std::ops::Range<usize>| -> Vec<usize> {
+        (0..rank).map(|_| rng.range(range.clone())).collect()
+    };
+    let kernel = per_axis(rng, 1..4);
+    let dilation = per_axis(rng, 1..3);
+    let mut x = vec![rng.range(1..4), groups * rng.range(1..6)];
+    let mut pads = Vec::new();
+    for axis in 0..rank {
+        let extent = dilation[axis] * (kernel[axis] - 1) + 1;
+        pads.push((rng.range(0..3), rng.range(0..3)));
+        x.push(rng.range(extent..largest + extent));
+    }
+    let depthwise = rng.chance(0.2);
+    let groups = if depthwise { x[1] } else { groups };
+    Problem {
+        filters: groups * rng.range(1..8),
+        groups,
+        window: Reference::new(&kernel).stride(&per_axis(rng, 1..4)).dilation(&dilation).pads(&pads),
+        bias: rng.chance(0.5),
+        residual: rng.chance(0.3),
+        activation: rng.pick(&[
+            None,
+            Some((Activation::Relu, activation::Activation::Relu)),
+            Some((Activation::Tanh, activation::Activation::Tanh)),
+        ]),
+        x,
+    }
+}
+
+#[test]
+fn generated_convolutions() {
+    cases(0xc0, 60, |rng| generated(rng).check(rng, &PlanOptions::default()));
+}
+
+#[test]
+fn sizes_beside_every_tile() {
+    cases(0xc1, 1, |rng| {
+        for filters in [1, 13, 31, 33, 65] {
+            for side in [1, 3, 8, 9] {
+                Problem::plain(&[1, 3, side, side + 1], filters, &[1, 1]).check(rng, &PlanOptions::default());
+            }
+        }
+        let mut padded = Problem::plain(&[2, 17, 7, 9], 33, &[3, 3]);
+        padded.window.pads = vec![(1, 1), (1, 1)];
+        padded.check(rng, &PlanOptions::default());
+    });
+}
+
+#[test]
+fn a_matrix_cut_into_pieces_gives_the_same() {
+    cases(0xc2, 6, |rng| {
+        let options = |cap| {
+            let mut options = PlanOptions::default();
+            options.im2col_cap = cap;
+            options
+        };
+        let problem = generated(rng);
+        // Down to less than a column, which is then the smallest piece.
+        for cap in [1, 1000, 5000] {
+            problem.check(rng, &options(cap));
+        }
+    });
+}
+
+#[test]
+fn empty_batches_and_channels() {
+    cases(0xc3, 1, |rng| {
+        Problem::plain(&[0, 3, 5, 5], 4, &[3, 3]).check(rng, &PlanOptions::default());
+        Problem::plain(&[2, 0, 5, 5], 4, &[3, 3]).check(rng, &PlanOptions::default());
+    });
+}
+
+#[test]
+fn a_wrong_weight_is_seen() {
+    let mut rng = Rng::new(7);
+    let problem = Problem::plain(&[1, 3, 6, 6], 4, &[3, 3]);
+    let (mut operands, answer) = problem.pose(&mut rng);
+    let weight = operands[1].as_mut().unwrap().values_mut::<f32>().unwrap();
+    weight[5] += 1e-4;
+    let case = Case { op: problem.op().into(), operands, constants: vec![1, 2] };
+    each(&case, &PlanOptions::default(), |label, outputs| {
+        assert!(within(label, values(&outputs[0]), &answer, C).is_err(), "{label}");
+    });
+}

@@ -1,0 +1,21 @@
+//! Every operator on both backends and in every kernel variant, against the oracle.
+//!
+//! A file per operator, with the operator's name. A case is one node in a graph of its own; [`harness::each`] runs it
+//! everywhere and hands each result to the check.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod harness;
+
+// mod activation;
+// mod batch_norm;
+// mod binary;
+// mod concat;
+mod conv;
+// mod gemm;
+// mod im2col;
+// mod pool;
+// mod reduce;
+// mod reshape;
+// mod softmax;
