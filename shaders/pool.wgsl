@@ -13,6 +13,8 @@ struct Params {
     count: u32,
     // The exponent of the norm.
     p: f32,
+    // Minus infinity, for which WGSL has no constant.
+    lowest: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -63,8 +65,8 @@ fn main(
     let first = taps_before(before, start);
     let last = taps_before(before + size, start);
 
-    // Of a window that lies in the padding altogether, the maximum is the lowest number.
-    var best = -0x1.fffffep+127;
+    // Of a window that lies in the padding altogether, the maximum is minus infinity at -1, and the mean 0.
+    var best = params.lowest;
     var best_at = vec3(0u);
     var found = false;
     var sum = 0.0;
@@ -94,16 +96,17 @@ fn main(
     switch KIND {
         case MAX: {
             output[i] = best;
-            let row_major = (best_at.x * size.y + best_at.y) * size.z + best_at.z;
-            let column_major = (best_at.z * size.y + best_at.y) * size.x + best_at.x;
-            store_index(i, plane + select(row_major, column_major, COLUMN_MAJOR));
+            let by_rows = (best_at.x * size.y + best_at.y) * size.z + best_at.z;
+            let by_columns = (best_at.z * size.y + best_at.y) * size.x + best_at.x;
+            let index = plane + select(by_rows, by_columns, COLUMN_MAJOR);
+            store_index(i, select(0xffffffffu, index, found));
         }
         case AVERAGE: {
             var divisor = last - first;
             if COUNT_INCLUDE_PAD {
                 divisor = taps_before(params.padded_size.xyz, start);
             }
-            output[i] = sum / f32(volume(divisor));
+            output[i] = sum / f32(max(volume(divisor), 1u));
         }
         case L1: { output[i] = sum; }
         case L2: { output[i] = sqrt(sum); }

@@ -16,8 +16,8 @@ pub fn softmax(logits: &[f32]) -> Vec<f32> {
     logits.iter().map(|&x| (weight(x) / sum) as f32).collect()
 }
 
-/// The `k` largest values with their indices, the largest first; of equal values the one with the lower index, and a NaN
-/// behind every number. All values, where there are fewer than `k`.
+/// The `k` largest values with their indices, the largest first; of equal values the one with the lower index, and a
+/// NaN behind every number. All values, where there are fewer than `k`.
 ///
 /// ```
 /// assert_eq!(wgpu_cnn::classify::top_k(&[0.1, 0.6, 0.3], 2), [(1, 0.6), (2, 0.3)]);

@@ -86,8 +86,8 @@ pub fn image_shape(graph: &Graph) -> Result<[usize; 3]> {
 /// [`Preprocess::crop`] keeps, is scaled with a triangle filter. Dark ink on light paper is not inverted.
 ///
 /// # Errors
-/// [`Error::Io`] where the file cannot be read; [`Error::Image`] where it is no PNG or JPEG, broken off, damaged, or takes
-/// more memory than a picture should; [`Error::Input`] where `shape` and `preprocess` do not go together.
+/// [`Error::Io`] where the file cannot be read; [`Error::Image`] where it is no PNG or JPEG, broken off, damaged, or
+/// takes more memory than a picture should; [`Error::Input`] where `shape` and `preprocess` do not go together.
 pub fn load(path: impl AsRef<Path>, shape: [usize; 3], preprocess: &Preprocess) -> Result<Tensor> {
     let path = path.as_ref();
     let [channels, height, width] = check(shape, preprocess)?;
@@ -105,7 +105,8 @@ pub fn load(path: impl AsRef<Path>, shape: [usize; 3], preprocess: &Preprocess) 
 
 /// The shape as the sizes of a picture, or why it cannot be one.
 fn check(shape: [usize; 3], preprocess: &Preprocess) -> Result<[u32; 3]> {
-    let mismatch = |expected: String, actual: String| Error::Input { name: "picture".into(), expected, actual };
+    let mismatch =
+        |expected: String, actual: String| Error::Input { name: "picture".into(), expected, actual };
     if shape[0] != 1 && shape[0] != 3 {
         return Err(mismatch("1 or 3 channels".into(), format!("{} channels", shape[0])));
     }
@@ -174,13 +175,15 @@ fn fit(picture: DynamicImage, height: u32, width: u32, crop: f32) -> DynamicImag
     let scale = (f64::from(w) / f64::from(width)).min(f64::from(h) / f64::from(height)) * f64::from(crop);
     let part = |target: u32, source: u32| ((f64::from(target) * scale).round() as u32).clamp(1, source);
     let (part_w, part_h) = (part(width, w), part(height, h));
-    picture
-        .crop_imm((w - part_w) / 2, (h - part_h) / 2, part_w, part_h)
-        .resize_exact(width, height, FilterType::Triangle)
+    picture.crop_imm((w - part_w) / 2, (h - part_h) / 2, part_w, part_h).resize_exact(
+        width,
+        height,
+        FilterType::Triangle,
+    )
 }
 
-/// The pictures that paths stand for: a file for itself, a folder for the PNG and JPEG files in it (by their endings, in
-/// the order of their names, without those in folders within).
+/// The pictures that paths stand for: a file for itself, a folder for the PNG and JPEG files in it (by their endings,
+/// in the order of their names, without those in folders within).
 ///
 /// # Errors
 /// [`Error::Io`] for a path that cannot be read, [`Error::Image`] for a folder without a picture.
@@ -200,7 +203,10 @@ pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
             }
         }
         if found.is_empty() {
-            return Err(Error::Image { path: path.clone(), reason: "no PNG or JPEG file in this folder".into() });
+            return Err(Error::Image {
+                path: path.clone(),
+                reason: "no PNG or JPEG file in this folder".into(),
+            });
         }
         found.sort();
         files.extend(found);
@@ -215,8 +221,8 @@ fn has_picture_ending(path: &Path) -> bool {
 
 /// Values `[h, w]` as a grey picture, the smallest black and the largest white.
 ///
-/// Where all are equal they become middle grey. NaN, and what `values` lacks of `h * w`, is black; infinities are black or
-/// white and do not stretch the rest.
+/// Where all are equal they become middle grey. NaN, and what `values` lacks of `h * w`, is black; infinities are black
+/// or white and do not stretch the rest.
 ///
 /// # Panics
 /// Where `h * w` pixels do not fit in memory.
@@ -249,9 +255,8 @@ pub fn grid(tiles: &[GrayImage], columns: usize, scale: usize) -> GrayImage {
     let rows = tiles.len().div_ceil(columns);
     let cell_w = tiles.iter().map(|t| t.width() as usize).max().unwrap_or(0) * scale + LINE;
     let cell_h = tiles.iter().map(|t| t.height() as usize).max().unwrap_or(0) * scale + LINE;
-    let side = |cells: usize, cell: usize| {
-        u32::try_from((cells * cell).saturating_sub(LINE)).unwrap_or(u32::MAX)
-    };
+    let side =
+        |cells: usize, cell: usize| u32::try_from((cells * cell).saturating_sub(LINE)).unwrap_or(u32::MAX);
     GrayImage::from_fn(side(columns, cell_w), side(rows, cell_h), |x, y| {
         let (x, y) = (x as usize, y as usize);
         let tile = tiles.get(y / cell_h * columns + x / cell_w);
@@ -347,7 +352,8 @@ mod tests {
 
     #[test]
     fn sixteen_bits_stay_sixteen() {
-        let picture = image::ImageBuffer::<Luma<u16>, _>::from_fn(2, 2, |x, y| Luma([(1 + x + 2 * y) as u16]));
+        let picture =
+            image::ImageBuffer::<Luma<u16>, _>::from_fn(2, 2, |x, y| Luma([(1 + x + 2 * y) as u16]));
         let (_folder, path) = written("p.png", &png(picture));
         let input = load(path, [1, 2, 2], &Preprocess::grey()).unwrap();
         let want = [1.0, 2.0, 3.0, 4.0].map(|v: f32| v / 65535.0);
@@ -420,7 +426,9 @@ mod tests {
     #[test]
     fn folders_become_their_pictures_in_order() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(matches!(files(&[folder.path().into()]), Err(Error::Image { path, .. }) if path == folder.path()));
+        assert!(
+            matches!(files(&[folder.path().into()]), Err(Error::Image { path, .. }) if path == folder.path())
+        );
         for name in ["b.PNG", "a.jpeg", "c.txt", "d.jpg"] {
             std::fs::write(folder.path().join(name), "").unwrap();
         }
@@ -455,7 +463,8 @@ mod tests {
     #[test]
     fn tiles_stand_in_a_grid() {
         let tile = |level| GrayImage::from_pixel(1, 1, Luma([level]));
-        let grid_of = |count: u8, columns, scale| grid(&(0..count).map(tile).collect::<Vec<_>>(), columns, scale);
+        let grid_of =
+            |count: u8, columns, scale| grid(&(0..count).map(tile).collect::<Vec<_>>(), columns, scale);
         let picture = grid_of(3, 2, 1);
         assert_eq!(picture.dimensions(), (4, 4));
         let rows: Vec<_> = picture.rows().map(|row| row.map(|p| p.0[0]).collect::<Vec<_>>()).collect();

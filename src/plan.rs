@@ -164,6 +164,14 @@ impl Plan {
         }
     }
 
+    /// Runs a plan of the CPU backend, on any target.
+    pub(crate) fn run_here(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        match &self.backend {
+            Backend::Cpu(plan) => plan.run(inputs),
+            Backend::Gpu(_) => Err(Error::Graph("a GPU plan runs on its device".into())),
+        }
+    }
+
     fn check_inputs(&self, inputs: &[Tensor]) -> Result<()> {
         if inputs.len() != self.inputs.len() {
             return Err(Error::Graph(format!(
@@ -194,7 +202,7 @@ impl Plan {
 
 fn prepare(graph: &Graph, options: &PlanOptions) -> Result<Graph> {
     graph.check()?;
-    Ok(crate::graph::passes::optimize(graph, &options.passes))
+    crate::graph::passes::optimize(graph, &options.passes)
 }
 
 /// The value whose memory each value lives in: its own, or where reshapes are dropped, that of their input.

@@ -31,7 +31,7 @@ pub(super) fn compile(op: &Activation, _site: &Site) -> Result<Kernel> {
 pub(super) fn apply(activation: Option<Activation>, values: &mut [f32]) {
     let Some(activation) = activation else { return };
     match activation {
-        Activation::Relu => map(values, |x| if x < 0.0 { 0.0 } else { x }),
+        Activation::Relu => map(values, |x| if x <= 0.0 { 0.0 } else { x }),
         Activation::LeakyRelu { alpha } => map(values, |x| if x < 0.0 { alpha * x } else { x }),
         Activation::Clip { min, max } => map(values, |x| clip(x, min, max)),
         Activation::Elu { alpha } => map(values, |x| if x > 0.0 { x } else { alpha * x.exp_m1() }),
@@ -113,6 +113,8 @@ fn erf(x: f32) -> f32 {
             -6.348_467e-1,
             -1.287_175_1e-1,
         ];
+        // In f32 the result is 1 long before 10; an infinite argument has no polynomial.
+        let t = t.min(10.0);
         let exponent = horner(&TAIL, t) * t - t;
         (1.0 - (exponent as f32).exp()).copysign(x)
     } else {

@@ -7,7 +7,8 @@ use super::Kernel;
 use super::activation::{apply, grain};
 use crate::error::Result;
 use crate::ops::Gemm;
-use crate::ops::gemm::{Sizes, broadcast};
+use crate::ops::broadcast::broadcast;
+use crate::ops::gemm::Sizes;
 use crate::plan::Site;
 
 /// Multiply-accumulates from which a product is spread over the cores.

@@ -12,6 +12,9 @@ use crate::ops::{Pool, PoolKind};
 use crate::plan::Site;
 use crate::window::{Axis, average_divisor};
 
+/// Pools one plane of the input into one of the output.
+type Plane = Box<dyn Fn(&[f32], &mut [f32]) + Send + Sync>;
+
 pub(super) fn compile(op: &Pool, site: &Site) -> Result<Kernel> {
     let shape = site.input(0).map(|info| info.shape.clone()).unwrap_or_default();
     let axes = three(&op.axes(&shape).map_err(|e| site.error(e))?);
@@ -29,7 +32,7 @@ pub(super) fn compile(op: &Pool, site: &Site) -> Result<Kernel> {
         }));
     }
 
-    let plane: Box<dyn Fn(&[f32], &mut [f32]) + Send + Sync> = match op.kind {
+    let plane: Plane = match op.kind {
         PoolKind::Max => {
             Box::new(move |x, out| fold(&axes, x, out, f32::NEG_INFINITY, |max, x| larger(x, max)))
         }

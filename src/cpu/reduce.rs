@@ -143,7 +143,7 @@ impl Layout {
             });
             return;
         }
-        let chunk = grain(self.count()).max(64).min(GRAIN);
+        let chunk = grain(self.count()).clamp(64, GRAIN);
         out.par_chunks_mut(chunk).enumerate().for_each(|(i, mut out)| {
             let mut first = i * chunk;
             while !out.is_empty() {

@@ -140,6 +140,8 @@ impl GpuDevice {
 
     /// [`Error::DeviceLost`] once the device is lost.
     pub(crate) fn check_alive(&self) -> Result<()> {
+        // wgpu tells of a loss only to those who poll. A failing poll has nothing to add.
+        let _ = self.0.device.poll(wgpu::PollType::Poll);
         match &*lock(&self.0.lost) {
             None => Ok(()),
             Some(reason) => {

@@ -25,14 +25,27 @@ struct Region {
     buffer: wgpu::Buffer,
     offset: u64,
     bytes: u64,
+    /// What kernels see: in a checked plan also the fence behind the elements, for drivers and bounds checks cut off
+    /// what goes past a binding, and a stray access would leave no trace.
+    bound: u64,
 }
 
 impl Region {
+    /// All of a buffer.
+    fn whole(buffer: wgpu::Buffer, bytes: u64) -> Self {
+        Region { buffer, offset: 0, bytes, bound: bytes }
+    }
+
+    /// What lies between the fences of a buffer.
+    fn fenced(buffer: wgpu::Buffer, bytes: u64) -> Self {
+        Region { buffer, offset: FENCE, bytes, bound: bytes + FENCE }
+    }
+
     fn binding(&self) -> wgpu::BindingResource<'_> {
         wgpu::BindingResource::Buffer(wgpu::BufferBinding {
             buffer: &self.buffer,
             offset: self.offset,
-            size: wgpu::BufferSize::new(self.bytes),
+            size: wgpu::BufferSize::new(self.bound),
         })
     }
 }
@@ -64,26 +77,43 @@ pub struct GpuPlan {
 
 impl GpuPlan {
     pub(crate) async fn compile(device: &GpuDevice, graph: &Graph, options: &PlanOptions) -> Result<Self> {
-        device.check_alive()?;
         let (recording, inputs, outputs) = record(device, graph, options)?;
-        check_limits(&recording)?;
+        let infos = graph.outputs().iter().map(|value| graph.value(*value).info.clone());
+        let plan = Self::build(device, &recording, &inputs, &outputs, infos, options).await?;
+        tracing::debug!(
+            network = graph.name(),
+            device = device.info().name,
+            dispatches = plan.steps.len(),
+            pipelines = device.pipeline_count(),
+            "compiled"
+        );
+        Ok(plan)
+    }
+
+    /// Gives a recording memory, pipelines and bind groups.
+    async fn build(
+        device: &GpuDevice,
+        recording: &Recording,
+        inputs: &[BufferId],
+        outputs: &[BufferId],
+        infos: impl Iterator<Item = Info>,
+        options: &PlanOptions,
+    ) -> Result<Self> {
+        device.check_alive()?;
+        check_limits(recording, options)?;
 
         let kernels: Vec<_> = recording.dispatches.iter().map(|d| &d.kernel).collect();
         let pipelines = device.pipelines(&kernels, options.checked).await?;
 
         let (parts, outcome) = device.scoped(|| {
-            let memory = Memory::allocate(device, &recording, &outputs, options)?;
-            let steps = steps(device, &recording, &memory, pipelines);
+            let memory = Memory::allocate(device, recording, outputs, options)?;
+            let steps = steps(device, recording, &memory, pipelines);
             Ok((memory, steps))
         });
         outcome.await?;
         let (memory, steps): (Memory, Vec<Step>) = parts?;
 
-        let outputs: Vec<_> = outputs
-            .iter()
-            .zip(graph.outputs())
-            .map(|(&id, value)| (memory.regions[id.0].clone(), graph.value(*value).info.clone()))
-            .collect();
+        let outputs: Vec<_> = outputs.iter().map(|id| memory.regions[id.0].clone()).zip(infos).collect();
         let bytes: u64 = outputs.iter().map(|(r, _)| r.bytes).sum();
         let (readback, outcome) = device.scoped(|| {
             device.device().create_buffer(&wgpu::BufferDescriptor {
@@ -94,13 +124,6 @@ impl GpuPlan {
             })
         });
         outcome.await?;
-        tracing::debug!(
-            network = graph.name(),
-            device = device.info().name,
-            dispatches = steps.len(),
-            pipelines = device.pipeline_count(),
-            "compiled"
-        );
         Ok(GpuPlan {
             device: device.clone(),
             steps,
@@ -201,6 +224,7 @@ impl GpuPlan {
         submission: wgpu::SubmissionIndex,
         block: bool,
     ) -> Result<Vec<u32>> {
+        let mut mapping = Mapping { buffer, pending: true };
         let (sender, receiver) = oneshot_channel();
         buffer.map_async(wgpu::MapMode::Read, .., move |result| {
             // The receiver is gone only where the run's future was dropped.
@@ -215,7 +239,9 @@ impl GpuPlan {
         #[cfg(target_arch = "wasm32")]
         let _ = (submission, block);
         let failed = |reason: String| Error::Device { device: self.device.info().name.clone(), reason };
-        match receiver.receive().await {
+        let mapped = receiver.receive().await;
+        mapping.pending = false;
+        match mapped {
             Some(Ok(())) => {}
             Some(Err(e)) => {
                 self.device.check_alive()?;
@@ -256,6 +282,20 @@ impl GpuPlan {
     }
 }
 
+/// A buffer that is being mapped. A run that is dropped while it waits leaves the buffer as it was, for the next run.
+struct Mapping<'a> {
+    buffer: &'a wgpu::Buffer,
+    pending: bool,
+}
+
+impl Drop for Mapping<'_> {
+    fn drop(&mut self) {
+        if self.pending {
+            self.buffer.unmap();
+        }
+    }
+}
+
 fn poison(bytes: u64) -> Vec<u8> {
     POISON.to_le_bytes().repeat(bytes as usize / 4)
 }
@@ -270,17 +310,16 @@ fn record(
     let roots = roots(graph, options);
     let mut buffers: Vec<Option<BufferId>> = vec![None; graph.values().len()];
     let mut inputs = Vec::new();
-    for (i, id) in graph.inputs().iter().enumerate() {
+    for id in graph.inputs() {
         let value = graph.value(*id);
-        let buffer = recording.input(&value.name, value.info.shape.elements(), i);
+        let buffer = recording.input(&value.name, value.info.shape.elements());
         buffers[id.index()] = Some(buffer);
         inputs.push(buffer);
     }
-    for (i, node) in graph.nodes().iter().enumerate() {
+    for node in graph.nodes() {
         if options.passes.drop_reshape && matches!(node.op, Op::Reshape(_)) {
             continue;
         }
-        recording.node = i;
         for id in &node.outputs {
             let value = graph.value(*id);
             buffers[id.index()] = Some(recording.computed(&value.name, value.info.shape.elements()));
@@ -337,10 +376,11 @@ impl Operands {
     }
 }
 
-fn check_limits(recording: &Recording) -> Result<()> {
+fn check_limits(recording: &Recording, options: &PlanOptions) -> Result<()> {
     let limits = &recording.limits;
+    let fences = if options.checked { 2 * FENCE } else { 0 };
     for buffer in &recording.buffers {
-        let bytes = 4 * buffer.words as u64;
+        let bytes = 4 * buffer.words as u64 + fences;
         for (limit, limit_name) in [
             (limits.max_storage_buffer_binding_size, "max_storage_buffer_binding_size"),
             (limits.max_buffer_size, "max_buffer_size"),
@@ -406,7 +446,7 @@ impl Memory {
                         regions.push(region.clone());
                         continue;
                     }
-                    let region = Region { buffer: create(&buffer.name, bytes, storage), offset: 0, bytes };
+                    let region = Region::whole(create(&buffer.name, bytes, storage), bytes);
                     let queue = device.queue();
                     match tensor.values::<f32>() {
                         Ok(v) => {
@@ -422,21 +462,23 @@ impl Memory {
                     constants.insert(key, region.clone());
                     region
                 }
-                Content::Input(_) => {
-                    Region { buffer: create(&buffer.name, bytes, storage), offset: 0, bytes }
+                Content::Words(words) => {
+                    let region = Region::whole(create(&buffer.name, bytes, storage), bytes);
+                    device.queue().write_buffer(&region.buffer, 0, bytemuck::cast_slice(words));
+                    report.weights += bytes;
+                    region
                 }
-                Content::Computed => {
-                    let slot = lifetime.and_then(|_| next_slot.next());
-                    match (slot, options.checked) {
-                        (Some(&slot), false) => {
-                            Region { buffer: slot_buffers[slot].clone(), offset: 0, bytes }
-                        }
-                        _ => {
-                            let whole = create(&buffer.name, bytes + 2 * FENCE, storage);
-                            fences.push(Fence { layer: buffer.name.clone(), buffer: whole.clone() });
-                            Region { buffer: whole, offset: FENCE, bytes }
-                        }
-                    }
+                Content::Input if !options.checked => {
+                    Region::whole(create(&buffer.name, bytes, storage), bytes)
+                }
+                Content::Computed if !options.checked && lifetime.is_some() => {
+                    let slot = next_slot.next().copied().unwrap_or_default();
+                    Region::whole(slot_buffers[slot].clone(), bytes)
+                }
+                Content::Input | Content::Computed => {
+                    let whole = create(&buffer.name, bytes + 2 * FENCE, storage);
+                    fences.push(Fence { layer: buffer.name.clone(), buffer: whole.clone() });
+                    Region::fenced(whole, bytes)
                 }
             };
             regions.push(region);
@@ -504,4 +546,59 @@ fn steps(
         steps.push(Step { pipeline, bind_group, groups: dispatch.groups });
     }
     steps
+}
+
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests {
+    use super::*;
+    use crate::gpu::Kernel;
+    use crate::tensor::{Shape, Tensor};
+
+    /// Writes as many elements as its parameter says.
+    const WRITER: &str = "
+        @group(0) @binding(0) var<uniform> count: u32;
+        @group(0) @binding(1) var<storage, read> input: array<f32>;
+        @group(0) @binding(2) var<storage, read_write> output: array<f32>;
+        @compute @workgroup_size(1)
+        fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+            if id.x < count { output[id.x] = input[id.x]; }
+        }";
+
+    /// A plan over four elements of which a kernel writes `count`.
+    fn written(count: u32) -> Result<Tensor> {
+        pollster::block_on(async {
+            let device = GpuDevice::open(|_| true).await?.expect("the tests need a GPU adapter");
+            let mut options = PlanOptions::default();
+            options.checked = true;
+            let mut recording = Recording::new(device.device().limits(), device.is_software());
+            let (x, y) = (recording.input("x", 4), recording.computed("the layer", 4));
+            let kernel = Kernel::new("writer", WRITER, 1, 1);
+            recording.dispatch(kernel, &[count, 0, 0, 0], &[x], &[y], [8, 1, 1])?;
+            let infos = [Info::f32(Shape::new([4])?)];
+            let plan = GpuPlan::build(&device, &recording, &[x], &[y], infos.into_iter(), &options).await?;
+            let outputs = plan.run(&[Tensor::new([4], vec![1f32, 2.0, 3.0, 4.0])?], true).await?;
+            Ok(outputs[0].clone())
+        })
+    }
+
+    #[test]
+    fn a_kernel_that_writes_its_output_passes_the_fences() {
+        assert_eq!(written(4).unwrap().values::<f32>().unwrap(), [1.0, 2.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn an_element_that_no_kernel_writes_is_nan() {
+        let output = written(3).unwrap();
+        let values = output.values::<f32>().unwrap();
+        assert_eq!(values[..3], [1.0, 2.0, 3.0]);
+        assert_eq!(values[3].to_bits(), POISON);
+    }
+
+    #[test]
+    fn an_element_past_the_output_breaks_a_fence() {
+        match written(5) {
+            Err(Error::OutOfBoundsWrite { layer }) => assert_eq!(layer, "the layer"),
+            other => panic!("{other:?}"),
+        }
+    }
 }

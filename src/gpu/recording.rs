@@ -15,8 +15,10 @@ pub(crate) struct BufferId(pub usize);
 pub(crate) enum Content {
     /// A range of a constant's elements.
     Constant { tensor: Tensor, range: Range<usize> },
-    /// An input of the network, by number.
-    Input(usize),
+    /// Words that the plan made: a table a kernel looks things up in.
+    Words(Vec<u32>),
+    /// An input of the network.
+    Input,
     /// Something a dispatch writes.
     Computed,
 }
@@ -32,8 +34,6 @@ pub(crate) struct Buffer {
 /// One dispatch.
 #[derive(Clone, Debug)]
 pub(crate) struct Dispatch {
-    /// The node it belongs to, by its place in the graph.
-    pub node: usize,
     pub kernel: Kernel,
     /// The bytes of the kernel's `Params`.
     pub params: Vec<u8>,
@@ -51,13 +51,11 @@ pub(crate) struct Recording {
     pub limits: wgpu::Limits,
     /// Whether the device computes on CPU cores.
     pub software: bool,
-    /// The node being recorded.
-    pub node: usize,
 }
 
 impl Recording {
     pub fn new(limits: wgpu::Limits, software: bool) -> Self {
-        Recording { buffers: Vec::new(), dispatches: Vec::new(), limits, software, node: 0 }
+        Recording { buffers: Vec::new(), dispatches: Vec::new(), limits, software }
     }
 
     fn add(&mut self, name: String, words: usize, content: Content) -> BufferId {
@@ -71,8 +69,13 @@ impl Recording {
     }
 
     /// An input of the network.
-    pub fn input(&mut self, name: impl Into<String>, words: usize, number: usize) -> BufferId {
-        self.add(name.into(), words, Content::Input(number))
+    pub fn input(&mut self, name: impl Into<String>, words: usize) -> BufferId {
+        self.add(name.into(), words, Content::Input)
+    }
+
+    /// A table of words that kernels look things up in.
+    pub fn words(&mut self, name: impl Into<String>, words: Vec<u32>) -> BufferId {
+        self.add(name.into(), words.len(), Content::Words(words))
     }
 
     /// All of a constant.
@@ -121,7 +124,7 @@ impl Recording {
         }
         let (reads, writes) = (reads.to_vec(), writes.to_vec());
         let params = bytemuck::bytes_of(params).to_vec();
-        self.dispatches.push(Dispatch { node: self.node, kernel, params, reads, writes, groups });
+        self.dispatches.push(Dispatch { kernel, params, reads, writes, groups });
         Ok(())
     }
 

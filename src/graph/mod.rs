@@ -266,15 +266,4 @@ impl Graph {
         }
         Ok(())
     }
-
-    /// For each value, the nodes that read it.
-    pub(crate) fn readers(&self) -> Vec<Vec<usize>> {
-        let mut readers = vec![Vec::new(); self.values.len()];
-        for (i, node) in self.nodes.iter().enumerate() {
-            for id in node.inputs.iter().flatten() {
-                readers[id.0].push(i);
-            }
-        }
-        readers
-    }
 }

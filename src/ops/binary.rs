@@ -1,6 +1,6 @@
 //! Elementwise functions of two arguments, broadcast as NumPy does.
 
-use super::gemm::broadcast;
+use super::broadcast::broadcast;
 use super::{Infer, OpError, Operator};
 use crate::graph::Info;
 use crate::tensor::Shape;

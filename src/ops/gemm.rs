@@ -1,8 +1,9 @@
 //! Matrix products, batched, with bias and activation: linear layers, ONNX's Gemm and MatMul.
 
+use super::broadcast::broadcast;
 use super::{Activation, Infer, OpError, Operator, dims};
 use crate::graph::Info;
-use crate::tensor::Shape;
+use crate::tensor::{DType, Shape};
 
 /// `activation(alpha * a b + beta * c)` for each matrix of a batch.
 ///
@@ -71,38 +72,6 @@ impl Gemm {
     }
 }
 
-/// The shape that contiguous `shapes` broadcast to (NumPy's rule), and the strides of each along its axes, 0 where
-/// it is repeated.
-pub(crate) fn broadcast(shapes: &[&[usize]]) -> Result<(Vec<usize>, Vec<Vec<usize>>), OpError> {
-    let rank = shapes.iter().map(|s| s.len()).max().unwrap_or(0);
-    let mut out = vec![1; rank];
-    for shape in shapes {
-        for (o, &d) in out[rank - shape.len()..].iter_mut().zip(*shape) {
-            if *o == 1 {
-                *o = d;
-            } else if d != 1 && d != *o {
-                let all: Vec<_> = shapes.iter().map(|s| dims(s)).collect();
-                return Err(OpError::shape("shapes that broadcast", all.join(" and ")));
-            }
-        }
-    }
-    let strides = shapes
-        .iter()
-        .map(|shape| {
-            let mut strides = vec![0; rank];
-            let mut step = 1;
-            for (i, &d) in shape.iter().enumerate().rev() {
-                if d != 1 {
-                    strides[rank - shape.len() + i] = step;
-                }
-                step *= d;
-            }
-            strides
-        })
-        .collect();
-    Ok((out, strides))
-}
-
 impl Operator for Gemm {
     fn infer(&self, inputs: &mut Infer) -> Result<Vec<Info>, OpError> {
         let (a, b) = (inputs.f32("a matrix a")?, inputs.f32("a matrix b")?);
@@ -110,6 +79,9 @@ impl Operator for Gemm {
         let mut out = sizes.batch;
         out.extend([sizes.m, sizes.n]);
         if let Some(c) = inputs.optional() {
+            if c.dtype != DType::F32 {
+                return Err(OpError::shape("a bias of f32", c.dtype));
+            }
             let (all, _) = broadcast(&[&out, &c.shape])?;
             if all != out {
                 return Err(OpError::shape(format!("a bias that broadcasts to {}", dims(&out)), &c.shape));

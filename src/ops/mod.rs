@@ -5,27 +5,45 @@
 //! the one list of them.
 
 pub mod activation;
+pub mod arg_reduce;
 pub mod batch_norm;
 pub mod binary;
 pub mod concat;
 pub mod conv;
+pub mod conv_transpose;
+pub mod gather;
 pub mod gemm;
 pub mod im2col;
+pub mod lrn;
+pub mod normalize;
 pub mod pool;
+pub mod rearrange;
 pub mod reduce;
+pub mod resample;
 pub mod reshape;
+pub mod select;
 pub mod softmax;
 
+pub(crate) mod broadcast;
+
 pub use activation::Activation;
+pub use arg_reduce::ArgReduce;
 pub use batch_norm::BatchNorm;
 pub use binary::Binary;
 pub use concat::Concat;
 pub use conv::Conv;
+pub use conv_transpose::ConvTranspose;
+pub use gather::Gather;
 pub use gemm::Gemm;
 pub use im2col::Im2col;
+pub use lrn::Lrn;
+pub use normalize::Normalize;
 pub use pool::{Pool, PoolKind};
+pub use rearrange::Rearrange;
 pub use reduce::{Reduce, ReduceKind};
+pub use resample::Resample;
 pub use reshape::Reshape;
+pub use select::Select;
 pub use softmax::Softmax;
 
 use crate::graph::Info;
@@ -37,15 +55,23 @@ macro_rules! for_each_op {
     ($with:ident) => {
         $with! {
             activation Activation,
+            arg_reduce ArgReduce,
             batch_norm BatchNorm,
             binary Binary,
             concat Concat,
             conv Conv,
+            conv_transpose ConvTranspose,
+            gather Gather,
             gemm Gemm,
             im2col Im2col,
+            lrn Lrn,
+            normalize Normalize,
             pool Pool,
+            rearrange Rearrange,
             reduce Reduce,
+            resample Resample,
             reshape Reshape,
+            select Select,
             softmax Softmax,
         }
     };

@@ -1,6 +1,6 @@
 //! Normalisation by the mean and variance of the elements themselves: layer, instance and group norm.
 
-use super::gemm::broadcast;
+use super::broadcast::broadcast;
 use super::{Infer, OpError, Operator, Reach};
 use crate::graph::Info;
 use crate::tensor::Shape;

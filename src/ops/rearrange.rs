@@ -64,6 +64,54 @@ impl Rearrange {
     }
 }
 
+/// The entry of [`Rearrange::tables`] for a place outside the input.
+pub(crate) const OUTSIDE: u32 = u32::MAX;
+
+impl Rearrange {
+    /// For each axis of the output, what each position along it adds to the place read in an input of this shape, or
+    /// [`OUTSIDE`]. Both backends read by these tables, so borders are told apart here alone.
+    pub(crate) fn tables(&self, input: &Shape) -> Vec<Vec<u32>> {
+        let strides = input.strides();
+        let table = |axis: &AxisMap| {
+            let Some(of) = axis.input_axis else { return vec![0; axis.size] };
+            (0..axis.size as i64)
+                .map(|position| {
+                    let place = axis.start.saturating_add(axis.step.saturating_mul(position));
+                    self.border.inside(place, input[of]).map_or(OUTSIDE, |at| (at * strides[of]) as u32)
+                })
+                .collect()
+        };
+        self.axes.iter().map(table).collect()
+    }
+
+    /// The bits of an element outside the input.
+    pub(crate) fn fill(&self) -> u32 {
+        match self.border {
+            Border::Constant(value) => value.to_bits(),
+            _ => 0,
+        }
+    }
+}
+
+impl Border {
+    /// The place that `place` along an axis of `size` stands for, if there is one.
+    fn inside(self, place: i64, size: usize) -> Option<usize> {
+        let last = i64::try_from(size).ok()? - 1;
+        let place = match self {
+            _ if last < 0 => return None,
+            Border::Constant(_) => place,
+            Border::Edge => place.clamp(0, last),
+            Border::Wrap => place.rem_euclid(last + 1),
+            Border::Reflect if last == 0 => 0,
+            Border::Reflect => {
+                let within = place.rem_euclid(2 * last);
+                within.min(2 * last - within)
+            }
+        };
+        usize::try_from(place).ok().filter(|&place| place < size)
+    }
+}
+
 impl Operator for Rearrange {
     fn infer(&self, inputs: &mut Infer) -> Result<Vec<Info>, OpError> {
         let x = inputs.required("an input")?;

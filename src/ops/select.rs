@@ -1,6 +1,6 @@
 //! One of two tensors, element by element.
 
-use super::gemm::broadcast;
+use super::broadcast::broadcast;
 use super::{Infer, OpError, Operator};
 use crate::graph::Info;
 use crate::tensor::{DType, Shape};

@@ -4,8 +4,8 @@ use crate::error::Result;
 use crate::graph::Graph;
 use crate::network::Network;
 
-/// `(fc, relu) x hidden layers, fc` over the flattened image `[channels, height, width]`: `[1, channels, height, width]`
-/// to logits `[1, classes]`, random weights.
+/// `(fc, relu) x hidden layers, fc` over the flattened image: `[1, channels, height, width]` to logits `[1, classes]`,
+/// random weights. `image` is `[channels, height, width]`.
 ///
 /// Every unit is connected to every pixel, so its weights grow with the image, and a pattern learned in one place says
 /// nothing about the next.

@@ -6,8 +6,8 @@ use crate::graph::Graph;
 use crate::network::{Conv2d, Network, Pool2d};
 use crate::window::{Padding, PerAxis};
 
-/// LeNet-5 trained on handwritten digits: `[1, 1, 32, 32]`, light strokes on a dark ground from 0 to 1, to the logits of
-/// the digits `[1, 10]`.
+/// LeNet-5 trained on handwritten digits: `[1, 1, 32, 32]`, light strokes on a dark ground from 0 to 1, to the logits
+/// of the digits `[1, 10]`.
 ///
 /// The version that is common today: average pools without weights, a second convolution that sees all channels, and a
 /// linear layer for its output. It has 61,706 weights; the network of 1998 had 60,000.
@@ -39,7 +39,7 @@ pub fn lenet5() -> Result<Graph> {
     Ok(graph)
 }
 
-/// `[(conv, relu) x n, pool] x m, (fc, relu) x k, fc, softmax`: the pattern that most networks before residual ones follow.
+/// `[(conv, relu) x n, pool] x m, (fc, relu) x k, fc, softmax`: the pattern of most networks before the residual ones.
 ///
 /// ```
 /// use wgpu_cnn::zoo::LeNetFamily;

@@ -21,8 +21,8 @@ pub fn resnet34() -> Result<Graph> {
     resnet("resnet34", Block::Basic, [3, 4, 6, 3])
 }
 
-/// ResNet-50 v1.5, which is torchvision's: a stage's stride is in the 3x3 convolution of its first block. `[1, 3, 224, 224]`
-/// to logits `[1, 1000]`, random weights.
+/// ResNet-50 v1.5, which is torchvision's: a stage's stride is in the 3x3 convolution of its first block.
+/// `[1, 3, 224, 224]` to logits `[1, 1000]`, random weights.
 ///
 /// # Errors
 /// Where memory for the weights runs out.
@@ -30,8 +30,8 @@ pub fn resnet50() -> Result<Graph> {
     resnet("resnet50", Block::Bottleneck { early_stride: false }, [3, 4, 6, 3])
 }
 
-/// ResNet-50 as published: a stage's stride is in the first 1x1 convolution of its first block. Weights are called as those
-/// of [`resnet50`].
+/// ResNet-50 as published: a stage's stride is in the first 1x1 convolution of its first block. Shapes and the names of
+/// weights are those of [`resnet50`].
 ///
 /// # Errors
 /// Where memory for the weights runs out.

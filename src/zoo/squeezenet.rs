@@ -35,7 +35,8 @@ pub fn squeezenet1_0() -> Result<Graph> {
     squeezenet("squeezenet1_0", Conv2d::new(96, 7).stride(2), layers)
 }
 
-/// SqueezeNet 1.1, as accurate with 2.4 times less computation: `[1, 3, 224, 224]` to logits `[1, 1000]`, random weights.
+/// SqueezeNet 1.1, as accurate with 2.4 times less computation: `[1, 3, 224, 224]` to logits `[1, 1000]`, random
+/// weights.
 ///
 /// # Errors
 /// Where memory for the weights runs out.
@@ -83,8 +84,7 @@ fn fire(net: Network, fire: &str, squeeze: usize, expand: usize) -> Network {
         net.name(format!("{fire}.{name}")).conv2d(conv).name(format!("{fire}.{name}_activation")).relu()
     };
     let net = part(net, "squeeze", Conv2d::new(squeeze, 1));
-    net.name(fire).concat(&[
-        &|net| part(net, "expand1x1", Conv2d::new(expand, 1)),
-        &|net| part(net, "expand3x3", Conv2d::new(expand, 3).padding(1)),
-    ])
+    let expand1x1 = |net| part(net, "expand1x1", Conv2d::new(expand, 1));
+    let expand3x3 = |net| part(net, "expand3x3", Conv2d::new(expand, 3).padding(1));
+    net.name(fire).concat(&[&expand1x1, &expand3x3])
 }

@@ -5,13 +5,13 @@ use crate::error::Result;
 use crate::gpu::kernel::Kernel;
 use crate::gpu::plan::Operands;
 use crate::gpu::recording::Recording;
-use crate::ops::gemm::broadcast;
+use crate::ops::broadcast::{Span, spans};
 use crate::ops::{Binary, OpError};
 use crate::plan::Site;
 
 const GROUP: usize = 64;
 /// The axes that the kernel can count along.
-const MAX_AXES: usize = 8;
+pub(super) const MAX_AXES: usize = 8;
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::NoUninit)]
@@ -48,30 +48,18 @@ pub(super) fn variants() -> Vec<Kernel> {
     [Add, Sub, Mul, Div, Pow, Min, Max, PRelu].into_iter().flat_map(kernels).collect()
 }
 
-/// An axis of the output: its size, and the steps in elements along it of both operands.
-#[derive(Clone, Copy, Debug)]
-struct Axis {
-    size: usize,
-    steps: [usize; 2],
+/// One number of each axis, in the kernel's list.
+pub(super) fn list<const N: usize>(axes: &[Span<N>], of: impl Fn(&Span<N>) -> usize) -> [u32; MAX_AXES] {
+    let mut list = [0; MAX_AXES];
+    for (to, axis) in list.iter_mut().zip(axes) {
+        *to = of(axis) as u32;
+    }
+    list
 }
 
-/// The axes of the output, without those that are one long and with neighbours as one where both operands go on from
-/// one to the next in the same step; at least one.
-fn axes(a: &[usize], b: &[usize]) -> Result<Vec<Axis>, OpError> {
-    let (shape, steps) = broadcast(&[a, b])?;
-    let mut axes: Vec<Axis> = Vec::new();
-    for (i, &size) in shape.iter().enumerate().filter(|&(_, &size)| size != 1) {
-        let steps = [steps[0][i], steps[1][i]];
-        match axes.last_mut() {
-            Some(outer) if outer.steps == steps.map(|s| s * size) => {
-                *outer = Axis { size: outer.size * size, steps }
-            }
-            _ => axes.push(Axis { size, steps }),
-        }
-    }
-    if axes.is_empty() {
-        axes.push(Axis { size: 1, steps: [0, 0] });
-    }
+/// The axes that operands broadcast along, or an error where the kernels cannot count so many.
+pub(super) fn axes<const N: usize>(shapes: [&[usize]; N]) -> Result<Vec<Span<N>>, OpError> {
+    let axes = spans(shapes)?;
     if axes.len() > MAX_AXES {
         let expected = format!("operands that broadcast along at most {MAX_AXES} groups of axes");
         return Err(OpError::shape(expected, axes.len()));
@@ -85,19 +73,12 @@ pub(super) fn record(
     operands: &mut Operands,
     recording: &mut Recording,
 ) -> Result<()> {
-    let axes = axes(site.dims(0), site.dims(1)).map_err(|e| site.error(e))?;
-    let list = |of: &dyn Fn(&Axis) -> usize| {
-        let mut list = [0; MAX_AXES];
-        for (to, axis) in list.iter_mut().zip(&axes) {
-            *to = of(axis) as u32;
-        }
-        list
-    };
+    let axes = axes([site.dims(0), site.dims(1)]).map_err(|e| site.error(e))?;
     let count = site.output(0).shape.elements();
     let params = Params {
-        sizes: list(&|axis| axis.size),
-        a_steps: list(&|axis| axis.steps[0]),
-        b_steps: list(&|axis| axis.steps[1]),
+        sizes: list(&axes, |axis| axis.size),
+        a_steps: list(&axes, |axis| axis.steps[0]),
+        b_steps: list(&axes, |axis| axis.steps[1]),
         axes: axes.len() as u32,
         count: count as u32,
         padding: [0; 2],

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::gpu::kernel::Kernel;
 use crate::gpu::plan::Operands;
 use crate::gpu::recording::{BufferId, Recording};
-use crate::ops::gemm::broadcast;
+use crate::ops::broadcast::broadcast;
 use crate::ops::{Activation, Gemm};
 use crate::plan::Site;
 

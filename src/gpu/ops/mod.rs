@@ -4,15 +4,23 @@
 //! kernel it may choose, specialised in every way that changes the code, for the tests that need no GPU.
 
 mod activation;
+mod arg_reduce;
 mod batch_norm;
 mod binary;
 mod concat;
 mod conv;
+mod conv_transpose;
+mod gather;
 mod gemm;
 mod im2col;
+mod lrn;
+mod normalize;
 mod pool;
+mod rearrange;
 mod reduce;
+mod resample;
 mod reshape;
+mod select;
 mod softmax;
 
 use super::kernel::Kernel;

@@ -25,7 +25,8 @@ struct Params {
     padded_size: [u32; 4],
     count: u32,
     p: f32,
-    padding: [u32; 2],
+    lowest: f32,
+    padding: u32,
 }
 
 fn kernel(kind: PoolKind, indices: Option<IndexOrder>) -> Kernel {
@@ -87,7 +88,8 @@ pub(super) fn record(
         padded_size: spatial(&axes, |a| a.before + a.input + a.after, 1),
         count: count as u32,
         p: if let PoolKind::Lp { p } = op.kind { p } else { 1.0 },
-        padding: [0; 2],
+        lowest: f32::NEG_INFINITY,
+        padding: 0,
     };
     let input = operands.get(0, site, recording)?;
     let writes: Vec<_> = (0..site.node.outputs.len()).map(|i| operands.result(i)).collect();

@@ -1,32 +1,30 @@
-//! `activation(conv(x))` becomes one convolution that applies the activation to its sums; likewise for `gemm`.
+//! `activation(conv(x))` becomes one convolution that applies the activation to its sums; likewise for `gemm` and
+//! `conv_transpose`.
 
 use crate::graph::Graph;
 use crate::ops::{Activation, Op};
 
-pub(super) fn run(mut graph: Graph) -> Graph {
-    let readers = graph.readers();
+pub(super) fn run(graph: &mut Graph) {
     let mut fused = vec![false; graph.nodes.len()];
     for i in 0..graph.nodes.len() {
         let Op::Activation(activation) = graph.nodes[i].op else { continue };
         let Some(input) = graph.nodes[i].inputs[0] else { continue };
-        let Some(producer) = graph.nodes.iter().position(|n| n.outputs.contains(&input)) else { continue };
-        if readers[input.index()].len() > 1 || graph.outputs.contains(&input) {
-            continue;
-        }
-        if set_activation(&mut graph.nodes[producer].op, activation) {
+        let Some(producer) = graph.sole_producer(input, i) else { continue };
+        if !fused[producer] && set_activation(&mut graph.nodes[producer].op, activation) {
             graph.nodes[producer].outputs = graph.nodes[i].outputs.clone();
+            // The merged node's own output is nothing's any more, and must not be found again as a producer.
+            graph.nodes[i].outputs.clear();
             fused[i] = true;
         }
     }
-    let mut fused = fused.into_iter();
-    graph.nodes.retain(|_| !fused.next().unwrap_or(false));
-    graph
+    graph.remove_nodes(|i| fused[i]);
 }
 
 /// Gives an operator that can take it this activation, unless it has one.
 fn set_activation(op: &mut Op, activation: Activation) -> bool {
     let slot = match op {
         Op::Conv(conv) => &mut conv.activation,
+        Op::ConvTranspose(conv) => &mut conv.activation,
         Op::Gemm(gemm) => &mut gemm.activation,
         _ => return false,
     };

@@ -1,0 +1,32 @@
+//! Nodes whose output is their input, element for element and in the same shape, are left out.
+
+use crate::graph::{Graph, Node};
+use crate::ops::{Op, Rearrange};
+
+pub(super) fn run(graph: &mut Graph) {
+    let mut dropped = vec![false; graph.nodes.len()];
+    for i in 0..graph.nodes.len() {
+        let node = &graph.nodes[i];
+        let (Some(Some(input)), output) = (node.inputs.first().copied(), node.outputs[0]) else { continue };
+        // An output keeps its name and so its node.
+        if is_identity(graph, node) && !graph.outputs.contains(&output) {
+            graph.replace_reads(output, input);
+            dropped[i] = true;
+        }
+    }
+    graph.remove_nodes(|i| dropped[i]);
+}
+
+fn is_identity(graph: &Graph, node: &Node) -> bool {
+    let Some(input) = node.inputs.first().copied().flatten() else { return false };
+    let shape = &graph.value(input).info.shape;
+    if *shape != graph.value(node.outputs[0]).info.shape {
+        return false;
+    }
+    match &node.op {
+        Op::Reshape(_) => true,
+        Op::Concat(_) => node.inputs.len() == 1,
+        Op::Rearrange(op) => op.axes == Rearrange::identity(shape).axes,
+        _ => false,
+    }
+}
