@@ -155,8 +155,11 @@ impl Network {
     pub fn new(name: impl Into<String>, image: [usize; 3]) -> Self {
         let mut graph = Graph::new(name);
         let [c, h, w] = image;
-        let shape = Shape::new([1, c, h, w]);
-        let (shape, error) = match shape {
+        let (shape, error) = match Shape::new([1, c, h, w]) {
+            Ok(shape) if shape.elements() == 0 => {
+                let error = shape_error("input", "input", "an image with elements", &shape);
+                (shape, Some(error))
+            }
             Ok(shape) => (shape, None),
             Err(e) => (Shape::default(), Some(e)),
         };
@@ -206,7 +209,7 @@ impl Network {
     /// Adds a node behind the last one, unless the network has failed already.
     fn layer(
         mut self,
-        kind: &str,
+        kind: &'static str,
         make: impl FnOnce(&mut Self, &str, Shape) -> Result<(Op, Vec<Option<ValueId>>)>,
     ) -> Self {
         if self.error.is_some() {
@@ -214,7 +217,13 @@ impl Network {
         }
         let name = self.layer_name(kind);
         let shape = self.shape().clone();
-        let added = make(&mut self, &name, shape).and_then(|(op, weights)| {
+        let made = make(&mut self, &name, shape).map_err(|e| match e {
+            Error::ShapeOverflow(dims) => {
+                shape_error(&name, kind, "a weight that can be addressed", format!("{dims:?}"))
+            }
+            e => e,
+        });
+        let added = made.and_then(|(op, weights)| {
             let mut inputs = vec![Some(self.at)];
             inputs.extend(weights);
             self.graph.push_node(name, op, &inputs)
@@ -243,6 +252,9 @@ impl Network {
     pub fn conv2d(self, conv: Conv2d) -> Self {
         self.layer("conv", |net, name, x| {
             let kernel = window_sizes(&conv.kernel, name)?;
+            if conv.filters == 0 {
+                return Err(shape_error(name, "conv", "at least one filter", 0));
+            }
             let window =
                 Window::new(kernel.clone()).stride(conv.stride).dilation(conv.dilation).padding(conv.padding);
             let op = Conv { window, groups: conv.groups, activation: None };
@@ -261,12 +273,10 @@ impl Network {
     pub fn linear(self, features: usize) -> Self {
         self.layer("fc", |net, name, x| {
             if x.len() != 2 {
-                return Err(Error::Shape {
-                    layer: name.into(),
-                    op: "gemm",
-                    expected: "an input of rank 2 (flatten it first)".into(),
-                    actual: x.to_string(),
-                });
+                return Err(shape_error(name, "gemm", "an input of rank 2 (flatten it first)", x));
+            }
+            if features == 0 {
+                return Err(shape_error(name, "gemm", "at least one feature", 0));
             }
             let weight = net.weight(format!("{name}.weight"), &[features, x[1]])?;
             let bias = net.filled(format!("{name}.bias"), features, 0.0)?;
@@ -376,6 +386,11 @@ impl Network {
         }
         self
     }
+}
+
+/// What a layer needs, and what it was given.
+fn shape_error(layer: &str, op: &'static str, expected: &str, actual: impl ToString) -> Error {
+    Error::Shape { layer: layer.into(), op, expected: expected.into(), actual: actual.to_string() }
 }
 
 /// So many times `value`, for the weight of this name.

@@ -20,8 +20,8 @@ const WARM_UP: usize = 2;
 /// memory and has the output back there. GFLOP/s counts two operations per multiply-accumulate.
 #[derive(clap::Args)]
 pub struct Args {
-    #[command(flatten)]
-    model: model::Args,
+    #[arg(value_name = "MODEL", help = model::help())]
+    model: String,
     /// Images at once
     #[arg(long, value_name = "N", default_value = "1")]
     batch: NonZeroUsize,
@@ -64,7 +64,7 @@ struct Line<'a> {
 
 /// Measures and prints one column, or one JSON object, per device.
 pub fn bench(args: &Args) -> Result<ExitCode> {
-    let graph = model::load(&args.model.model)?.graph.with_batch(args.batch.get())?;
+    let graph = model::load(&args.model)?.graph.with_batch(args.batch.get())?;
     let devices = open(&args.device)?;
     let entries = measure(&graph, devices, args.runs.get())?;
     let macs = graph.summary().macs;
@@ -134,19 +134,20 @@ fn input(shape: &[usize]) -> Result<Tensor> {
 
 fn line<'a>(args: &'a Args, macs: u64, entry: &'a Entry) -> Line<'a> {
     let (info, memory) = (entry.device.info(), entry.plan.memory());
-    let median = median(&entry.times).as_secs_f64();
+    let median = median(&entry.times);
+    let per_second = |amount: f64| amount / median.as_secs_f64();
     Line {
-        model: &args.model.model,
+        model: &args.model,
         device: &info.name,
         backend: &info.backend,
         batch: args.batch.get(),
         runs: args.runs.get(),
         compile_ms: milliseconds(entry.compile),
         first_ms: milliseconds(entry.first),
-        median_ms: 1e3 * median,
+        median_ms: milliseconds(median),
         min_ms: milliseconds(entry.times.iter().min().copied().unwrap_or_default()),
-        images_per_s: args.batch.get() as f64 / median,
-        gflops: 2e-9 * macs as f64 / median,
+        images_per_s: per_second(args.batch.get() as f64),
+        gflops: per_second(2e-9 * macs as f64),
         weights_bytes: memory.weights,
         peak_activation_bytes: memory.activations,
     }
@@ -154,7 +155,7 @@ fn line<'a>(args: &'a Args, macs: u64, entry: &'a Entry) -> Line<'a> {
 
 /// A column per device, a row per number.
 fn table(args: &Args, entries: &[Entry], lines: &[Line]) -> String {
-    let title = format!("{}, batch {}, {} runs", args.model.model, args.batch, args.runs);
+    let title = format!("{}, batch {}, {} runs", args.model, args.batch, args.runs);
     let names = lines.iter().map(|line| (line.device, Column::Right));
     let header: Vec<_> = [(title.as_str(), Column::Left)].into_iter().chain(names).collect();
 

@@ -17,8 +17,8 @@ use crate::output::{self, Column};
 /// distance between the fields of neighbouring outputs, and how far the first one reaches into padding.
 #[derive(clap::Args)]
 pub struct Args {
-    #[command(flatten)]
-    model: model::Args,
+    #[arg(value_name = "MODEL", help = model::help())]
+    model: String,
     /// Images at once
     #[arg(long, value_name = "N", default_value = "1")]
     batch: NonZeroUsize,
@@ -65,7 +65,7 @@ impl From<&ReceptiveField> for Field {
 
 /// Prints a network's layers and totals.
 pub fn inspect(args: &Args) -> Result<ExitCode> {
-    let name = args.model.model.as_str();
+    let name = &args.model;
     let summary = model::load(name)?.graph.with_batch(args.batch.get())?.summary();
     if args.json {
         output::json_line(&report(name, &summary))?;

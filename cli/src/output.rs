@@ -118,7 +118,7 @@ pub fn short(value: f64) -> String {
 
 /// A duration in milliseconds.
 pub fn milliseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
+    duration.as_nanos() as f64 / 1e6
 }
 
 /// The middle one of some durations, or the mean of the middle two; zero for none.

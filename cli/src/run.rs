@@ -18,8 +18,8 @@ use crate::{devices, model};
 /// Classify pictures
 #[derive(clap::Args)]
 pub struct Args {
-    #[command(flatten)]
-    model: model::Args,
+    #[arg(value_name = "MODEL", help = model::help())]
+    model: String,
     /// PNG or JPEG files, or folders of them; they are scaled to the network's input
     #[arg(required = true, value_name = "IMAGE|FOLDER")]
     images: Vec<PathBuf>,
@@ -57,14 +57,14 @@ struct Class<'a> {
 /// others are still classified.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let start = Instant::now();
-    let model = model::load(&args.model.model)?;
-    let shape = model.picture_shape()?;
+    let model = model::load(&args.model)?;
+    let shape = picture::image_shape(&model.graph)?;
+    let preprocess = Preprocess::for_network(&model.graph)?;
     let labels = match &args.labels {
         Some(file) => Some(read_labels(file, model.classes()?)?),
         None => model.labels.clone(),
     };
     let files = picture::files(&args.images)?;
-    let preprocess = Preprocess::for_network(&model.graph);
 
     let progress = Progress::new(files.len());
     progress.doing("images");
@@ -106,7 +106,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let images =
             if times.len() == 1 { "1 image".into() } else { format!("median of {} images", times.len()) };
         output::line(&format!(
-            "\ndevice: {}\ntime to first result: {} ms (open, compile, first image)\ntime per image: {} ms ({images}: \
+            "\ndevice: {}\ntime to first result: {} ms (load, compile, first image)\ntime per image: {} ms ({images}: \
              read, run)",
             devices::describe(device.info()),
             short(milliseconds(first)),

@@ -52,7 +52,10 @@ impl Run {
 }
 
 fn program() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_wgpu-cnn"))
+    let mut program = Command::new(env!("CARGO_BIN_EXE_wgpu-cnn"));
+    // Without it Mesa's device selection prints an `error: ` line of its own.
+    program.env("XDG_RUNTIME_DIR", std::env::temp_dir());
+    program
 }
 
 fn cli(args: &[&str]) -> Run {

@@ -36,6 +36,20 @@ struct Arena {
     scratch: Vec<f32>,
 }
 
+fn allocate(len: usize) -> Result<Vec<f32>> {
+    let mut words = Vec::new();
+    words.try_reserve_exact(len).map_err(|e| Error::OutOfMemory {
+        device: "CPU".into(),
+        reason: format!("{} bytes of activations: {e}", 4 * len as u64),
+    })?;
+    words.resize(len, f32::NAN);
+    Ok(words)
+}
+
+fn allocate_all(lens: &[usize]) -> Result<Vec<Vec<f32>>> {
+    lens.iter().map(|&len| allocate(len)).collect()
+}
+
 /// A graph compiled for the CPU backend.
 pub(crate) struct CpuPlan {
     steps: Vec<Step>,
@@ -100,11 +114,15 @@ impl CpuPlan {
             }
         }
 
+        // Before the kernels, whose tables grow with the batch too.
+        let mut arena = Arena { slots: allocate_all(&slots.sizes)?, scratch: Vec::new() };
         let mut steps = Vec::new();
         let mut scratch = 0;
+        let mut alive = lifetimes;
         for node in nodes {
             let kernel = compile(&Site { graph, node, options })?;
             scratch = scratch.max(kernel.scratch);
+            alive.push(Lifetime { first: steps.len(), last: steps.len(), size: kernel.scratch });
             let inputs =
                 node.inputs.iter().map(|id| id.map_or(Place::Nowhere, |id| places[roots[id.index()]]));
             let outputs = node.outputs.iter().filter_map(|id| match places[id.index()] {
@@ -119,7 +137,8 @@ impl CpuPlan {
             .map(|id| (places[roots[id.index()]], graph.value(*id).info.clone()))
             .collect();
         let words = |n: usize| 4 * n as u64;
-        let plan = CpuPlan {
+        arena.scratch = allocate(scratch)?;
+        Ok(CpuPlan {
             steps,
             constants,
             inputs: graph.inputs().len(),
@@ -127,15 +146,12 @@ impl CpuPlan {
             memory: MemoryReport {
                 weights,
                 activations: words(slots.sizes.iter().sum::<usize>() + scratch),
-                activations_lower_bound: words(memory::lower_bound(&lifetimes)),
+                activations_lower_bound: words(memory::lower_bound(&alive)),
             },
             slot_sizes: slots.sizes,
             scratch,
-            idle: Mutex::new(Vec::new()),
-        };
-        let arena = plan.arena()?;
-        plan.idle.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
-        Ok(plan)
+            idle: Mutex::new(vec![arena]),
+        })
     }
 
     pub fn memory(&self) -> MemoryReport {
@@ -143,19 +159,7 @@ impl CpuPlan {
     }
 
     fn arena(&self) -> Result<Arena> {
-        let allocate = |len: usize| {
-            let mut words = Vec::new();
-            words.try_reserve_exact(len).map_err(|e| Error::OutOfMemory {
-                device: "CPU".into(),
-                reason: format!("{} bytes of activations: {e}", 4 * len as u64),
-            })?;
-            words.resize(len, f32::NAN);
-            Ok(words)
-        };
-        Ok(Arena {
-            slots: self.slot_sizes.iter().map(|&n| allocate(n)).collect::<Result<_>>()?,
-            scratch: allocate(self.scratch)?,
-        })
+        Ok(Arena { slots: allocate_all(&self.slot_sizes)?, scratch: allocate(self.scratch)? })
     }
 
     /// Runs the steps over `inputs`, which the caller has checked.

@@ -18,7 +18,7 @@ pub(super) fn compile(op: &Rearrange, site: &Site) -> Result<Kernel> {
     if row.is_empty() {
         return Ok(Kernel::new(|_, _, _| ()));
     }
-    let contiguous = row.iter().zip(row[0]..).all(|(&at, next)| at == next && at != OUTSIDE);
+    let contiguous = row.iter().zip(0..).all(|(&at, i)| at != OUTSIDE && at == row[0] + i);
     Ok(Kernel::new(move |inputs, outputs, _| {
         let rows = outputs[0].par_chunks_mut(row.len()).enumerate();
         rows.with_min_len(grain(row.len())).for_each(|(i, out)| match place(&outer, i) {

@@ -72,8 +72,8 @@ impl Graph {
             });
         }
         Summary {
-            parameters: layers.iter().map(|l| l.parameters).sum(),
-            macs: layers.iter().map(|l| l.macs).sum(),
+            parameters: layers.iter().fold(0, |sum, l| sum.saturating_add(l.parameters)),
+            macs: layers.iter().fold(0, |sum, l| sum.saturating_add(l.macs)),
             layers,
         }
     }

@@ -26,7 +26,8 @@ impl Operator for Concat {
                 let wanted = format!("{} {} along every axis but {}", first.dtype, dims(&out), self.axis);
                 return Err(OpError::shape(wanted, format!("{} {}", next.dtype, next.shape)));
             }
-            length += next.shape[self.axis];
+            // A length past the range makes a shape past the range, which is an error below.
+            length = length.saturating_add(next.shape[self.axis]);
         }
         out[self.axis] = length;
         Ok(vec![Info { shape: Shape::new(out)?, dtype: first.dtype }])

@@ -3,7 +3,7 @@
 use super::broadcast::broadcast;
 use super::{Infer, OpError, Operator, Reach};
 use crate::graph::Info;
-use crate::tensor::Shape;
+use crate::tensor::{DType, Shape};
 
 /// `(x - mean) / sqrt(variance + epsilon) * scale + bias`, mean and (biased) variance over all axes from `axis` on.
 ///
@@ -27,6 +27,9 @@ impl Operator for Normalize {
         }
         for what in ["a scale", "a bias"] {
             if let Some(term) = inputs.optional() {
+                if term.dtype != DType::F32 {
+                    return Err(OpError::shape(format!("{what} of f32"), term.dtype));
+                }
                 let (all, _) = broadcast(&[x, &term.shape])?;
                 if all[..] != x[..] {
                     return Err(OpError::shape(format!("{what} that broadcasts to {x}"), &term.shape));

@@ -125,6 +125,9 @@ impl Operator for Rearrange {
                 _ => return Err(OpError::shape(format!("an input with axis {axis}, named once"), &x.shape)),
             }
         }
+        if named.iter().zip(&x.shape[..]).any(|(named, &size)| !named && size == 0) {
+            return Err(OpError::shape("an element along the axes that are read at 0", &x.shape));
+        }
         let shape = Shape::new(self.axes.iter().map(|a| a.size).collect::<Vec<_>>())?;
         Ok(vec![Info { shape, dtype: x.dtype }])
     }
