@@ -28,7 +28,7 @@ fn main(
     var value = input[start];
     for (var i = 1u; i < params.length; i++) {
         let next = input[start + i * params.step];
-        let beyond = select(next < value, next > value, LARGEST);
+        let beyond = select(value > next, next > value, LARGEST);
         let equal = next == value || (is_nan(next) && is_nan(value));
         if (beyond && !is_nan(value)) || (is_nan(next) && !is_nan(value)) || (SELECT_LAST && equal) {
             best = i;

@@ -1,6 +1,6 @@
-// Matrix product without workgroup memory or barriers: an invocation computes ROWS x 4 of c straight from storage. For
-// few rows, where a tile would be mostly empty, and for adapters that compute on CPU cores, where workgroup memory is
-// no faster than storage and a barrier costs a context switch.
+// Matrix product without workgroup memory or barriers: an invocation computes ROWS (1 or 4) x 4 of c straight from
+// storage. For few rows, where a tile would be mostly empty, and for adapters that compute on CPU cores, where workgroup
+// memory is no faster than storage and a barrier costs a context switch.
 
 const GROUP = 64u;
 
@@ -14,21 +14,31 @@ fn main(
     if !tile.inside {
         return;
     }
-    var sums: array<vec4<f32>, ROWS>;
-    for (var k = 0u; k < params.k; k++) {
+    // Mesa's llvmpipe compiles a kernel anew, for each dispatch, where a uniform alone bounds a loop. group.z is 0.
+    let depth = params.k + group.z;
+    // Variables of their own rather than an array, which drivers may keep in memory instead of registers.
+    var sum0 = vec4<f32>();
+    var sum1 = vec4<f32>();
+    var sum2 = vec4<f32>();
+    var sum3 = vec4<f32>();
+    for (var k = 0u; k < depth; k++) {
         let bs = vec4(
             load_b(tile, k, tile.column),
             load_b(tile, k, tile.column + 1u),
             load_b(tile, k, tile.column + 2u),
             load_b(tile, k, tile.column + 3u),
         );
-        for (var i = 0u; i < ROWS; i++) {
-            sums[i] += load_a(tile, tile.row + i, k) * bs;
+        sum0 += load_a(tile, tile.row, k) * bs;
+        if ROWS > 1u {
+            sum1 += load_a(tile, tile.row + 1u, k) * bs;
+            sum2 += load_a(tile, tile.row + 2u, k) * bs;
+            sum3 += load_a(tile, tile.row + 3u, k) * bs;
         }
     }
-    for (var i = 0u; i < ROWS; i++) {
-        for (var j = 0u; j < 4u; j++) {
-            store(tile, tile.row + i, tile.column + j, sums[i][j]);
-        }
+    store_row(tile, tile.row, tile.column, sum0);
+    if ROWS > 1u {
+        store_row(tile, tile.row + 1u, tile.column, sum1);
+        store_row(tile, tile.row + 2u, tile.column, sum2);
+        store_row(tile, tile.row + 3u, tile.column, sum3);
     }
 }

@@ -24,7 +24,9 @@ fn main(
     var sum1 = vec4<f32>();
     var sum2 = vec4<f32>();
     var sum3 = vec4<f32>();
-    for (var k0 = 0u; k0 < params.k; k0 += DEPTH) {
+    // Mesa's llvmpipe compiles a kernel anew, for each dispatch, where a uniform alone bounds a loop. group.z is 0.
+    let depth = params.k + group.z;
+    for (var k0 = 0u; k0 < depth; k0 += DEPTH) {
         for (var i = local; i < DEPTH * TILE; i += SIDE * SIDE) {
             // Neighbouring invocations read neighbouring addresses of either operand, however it is stored.
             let a_at = select(vec2(i / DEPTH, i % DEPTH), vec2(i % TILE, i / TILE), TRANS_A);
@@ -46,10 +48,8 @@ fn main(
     }
     let row = tile.row + y * 4u;
     let column = tile.column + x * 4u;
-    for (var j = 0u; j < 4u; j++) {
-        store(tile, row, column + j, sum0[j]);
-        store(tile, row + 1u, column + j, sum1[j]);
-        store(tile, row + 2u, column + j, sum2[j]);
-        store(tile, row + 3u, column + j, sum3[j]);
-    }
+    store_row(tile, row, column, sum0);
+    store_row(tile, row + 1u, column, sum1);
+    store_row(tile, row + 2u, column, sum2);
+    store_row(tile, row + 3u, column, sum3);
 }

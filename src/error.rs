@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::onnx::Unsupported;
 use crate::receptive::Misaligned;
 use crate::tensor::{DType, Shape};
 use crate::window::WindowError;
@@ -95,6 +96,19 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+
+    /// A file that is no sound ONNX model.
+    #[error("{}{reason}", .path.as_ref().map(|p| format!("{}: ", p.display())).unwrap_or_default())]
+    Onnx {
+        /// The file; `None` for a model in memory.
+        path: Option<PathBuf>,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// An ONNX model with nodes that cannot be imported, all of them at once.
+    #[error("the model cannot be imported:{}", .0.iter().map(|node| format!("\n  {node}")).collect::<String>())]
+    Unsupported(Vec<Unsupported>),
 
     /// No device answers to the request.
     #[error("no device matches '{asked}'; available: {}", .available.join(", "))]

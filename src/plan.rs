@@ -224,6 +224,7 @@ pub(crate) fn to_words(tensor: &Tensor) -> Result<Vec<u32>> {
         |v: &i64| Error::Graph(format!("the integer {v} does not fit the 32 bits of device memory"));
     Ok(match tensor.dtype() {
         DType::F32 => tensor.values::<f32>()?.iter().map(|v| v.to_bits()).collect(),
+        DType::F64 => return Err(no_doubles()),
         DType::I64 => tensor
             .values::<i64>()?
             .iter()
@@ -240,12 +241,17 @@ pub(crate) fn from_words(info: &Info, words: &[u32]) -> Result<Tensor> {
         DType::F32 => {
             Tensor::new(shape.to_vec(), words.iter().map(|&w| f32::from_bits(w)).collect::<Vec<f32>>())
         }
+        DType::F64 => Err(no_doubles()),
         DType::I64 => Tensor::new(
             shape.to_vec(),
             words.iter().map(|&w| i64::from(w.cast_signed())).collect::<Vec<i64>>(),
         ),
         DType::Bool => Tensor::new(shape.to_vec(), words.iter().map(|&w| w != 0).collect::<Vec<bool>>()),
     }
+}
+
+fn no_doubles() -> Error {
+    Error::Graph("networks do not compute with f64; convert it to f32".into())
 }
 
 /// A node and what is known of its operands when it is compiled, on either backend.

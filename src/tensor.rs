@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::error::{Error, Result};
 use sealed::Data;
@@ -67,13 +67,15 @@ impl fmt::Debug for Shape {
 
 /// The type of a tensor's elements.
 ///
-/// Networks compute in `F32`. The other types carry indices and masks; while a network runs each of their
-/// elements takes one 32-bit word.
+/// Networks compute in `F32`. `I64` and `Bool` carry indices and masks; while a network runs each of their elements
+/// takes one 32-bit word. `F64` is for host memory alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DType {
     /// 32-bit IEEE 754 floating point.
     F32,
+    /// 64-bit IEEE 754 floating point.
+    F64,
     /// 64-bit signed integers.
     I64,
     /// Truth values.
@@ -84,6 +86,7 @@ impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             DType::F32 => "f32",
+            DType::F64 => "f64",
             DType::I64 => "i64",
             DType::Bool => "bool",
         })
@@ -110,6 +113,7 @@ mod sealed {
     #[derive(Clone, Debug, PartialEq)]
     pub enum Data {
         F32(Arc<Vec<f32>>),
+        F64(Arc<Vec<f64>>),
         I64(Arc<Vec<i64>>),
         Bool(Arc<Vec<bool>>),
     }
@@ -135,7 +139,7 @@ macro_rules! element {
         impl Element for $rust { const DTYPE: DType = DType::$variant; }
     )* };
 }
-element!(f32 => F32, i64 => I64, bool => Bool);
+element!(f32 => F32, f64 => F64, i64 => I64, bool => Bool);
 
 impl Tensor {
     /// A tensor of `values` in row-major order.
@@ -174,6 +178,7 @@ impl Tensor {
     pub fn dtype(&self) -> DType {
         match self.data {
             Data::F32(_) => DType::F32,
+            Data::F64(_) => DType::F64,
             Data::I64(_) => DType::I64,
             Data::Bool(_) => DType::Bool,
         }
@@ -240,12 +245,44 @@ impl Tensor {
         Tensor::new(shape, values)
     }
 
+    /// Tells whether the data still exist, without keeping them.
+    pub(crate) fn witness(&self) -> Witness {
+        match &self.data {
+            Data::F32(v) => Witness::F32(Arc::downgrade(v)),
+            Data::F64(v) => Witness::F64(Arc::downgrade(v)),
+            Data::I64(v) => Witness::I64(Arc::downgrade(v)),
+            Data::Bool(v) => Witness::Bool(Arc::downgrade(v)),
+        }
+    }
+
     /// A number that is equal for clones that share their data, and differs between tensors alive at once.
     pub(crate) fn identity(&self) -> usize {
         match &self.data {
             Data::F32(v) => Arc::as_ptr(v) as usize,
+            Data::F64(v) => Arc::as_ptr(v) as usize,
             Data::I64(v) => Arc::as_ptr(v) as usize,
             Data::Bool(v) => Arc::as_ptr(v) as usize,
+        }
+    }
+}
+
+/// Tells whether a tensor's data still exist. While a witness does, no other tensor gets their [`Tensor::identity`].
+#[derive(Clone, Debug)]
+pub(crate) enum Witness {
+    F32(Weak<Vec<f32>>),
+    F64(Weak<Vec<f64>>),
+    I64(Weak<Vec<i64>>),
+    Bool(Weak<Vec<bool>>),
+}
+
+impl Witness {
+    /// Whether some tensor still holds the data.
+    pub fn is_alive(&self) -> bool {
+        0 < match self {
+            Witness::F32(data) => data.strong_count(),
+            Witness::F64(data) => data.strong_count(),
+            Witness::I64(data) => data.strong_count(),
+            Witness::Bool(data) => data.strong_count(),
         }
     }
 }

@@ -6,6 +6,8 @@ mod inspect;
 mod model;
 mod output;
 mod run;
+mod run_batch;
+mod tensors;
 
 use std::process::ExitCode;
 
@@ -23,6 +25,7 @@ struct Cli {
 enum Command {
     Devices(devices::Args),
     Run(run::Args),
+    RunBatch(run_batch::Args),
     Inspect(inspect::Args),
     Bench(bench::Args),
 }
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Devices(args) => devices::devices(&args),
         Command::Run(args) => run::run(&args),
+        Command::RunBatch(args) => run_batch::run_batch(&args),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Bench(args) => bench::bench(&args),
     };

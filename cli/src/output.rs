@@ -36,7 +36,7 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// An error, its causes and what to do about it, on one line.
-fn reason(error: &anyhow::Error) -> String {
+pub fn reason(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
         // The library's errors already quote their cause.

@@ -1,4 +1,4 @@
-//! `wgpu-cnn run`: which classes a network sees in pictures.
+//! `wgpu-cnn run`: which classes a network sees in pictures, or what an ONNX model makes of arrays.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -13,16 +13,25 @@ use wgpu_cnn::picture::{self, Preprocess};
 use wgpu_cnn::{Device, Graph, Plan};
 
 use crate::output::{self, Progress, milliseconds, short};
-use crate::{devices, model};
+use crate::{devices, model, tensors};
 
-/// Classify pictures
+/// Classify pictures, or run an ONNX model on arrays
 #[derive(clap::Args)]
 pub struct Args {
     #[arg(value_name = "MODEL", help = model::help())]
     model: String,
     /// PNG or JPEG files, or folders of them; they are scaled to the network's input
-    #[arg(required = true, value_name = "IMAGE|FOLDER")]
+    #[arg(required_unless_present = "inputs", value_name = "IMAGE|FOLDER")]
     images: Vec<PathBuf>,
+    /// An input of an ONNX model, from an array; once for each
+    #[arg(
+        long = "input", id = "inputs", value_name = "NAME=FILE.npy", value_parser = named_file,
+        conflicts_with_all = ["images", "top", "labels", "json"], requires = "output_dir"
+    )]
+    inputs: Vec<(String, PathBuf)>,
+    /// The folder for the outputs of an ONNX model, one .npy file for each
+    #[arg(long, value_name = "DIR", requires = "inputs")]
+    output_dir: Option<PathBuf>,
     /// Where to run: auto (a hardware GPU, else the CPU), cpu, gpu (a software one if there is no other), or a part of
     /// an adapter's name
     #[arg(long, default_value = "auto", value_name = "auto|cpu|gpu|NAME")]
@@ -56,6 +65,13 @@ struct Class<'a> {
 /// Prints the top classes of every picture. A picture that cannot be read is reported and makes the exit code 1, and the
 /// others are still classified.
 pub fn run(args: &Args) -> Result<ExitCode> {
+    if let Some(folder) = &args.output_dir {
+        let device = Device::named(&args.device)?;
+        let inputs = args.inputs.iter().cloned().collect();
+        let output = |name: &str| Some(tensors::output_file(folder, name));
+        tensors::run_model(&device, Path::new(&args.model), &inputs, output)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let start = Instant::now();
     let model = model::load(&args.model)?;
     let shape = picture::image_shape(&model.graph)?;
@@ -140,6 +156,12 @@ fn probabilities(graph: &Graph, plan: &Plan, input: &wgpu_cnn::Tensor) -> Result
         Some(Op::Softmax(_)) => values.to_vec(),
         _ => softmax(values),
     })
+}
+
+/// `NAME=FILE`; the name may hold `=` itself.
+fn named_file(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, file) = text.rsplit_once('=').ok_or("expected NAME=FILE.npy")?;
+    Ok((name.into(), file.into()))
 }
 
 /// The lines of a file of class names, of which there must be one per class.

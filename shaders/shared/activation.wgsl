@@ -113,9 +113,9 @@ fn softplus(x: f32) -> f32 {
     return select(x, 0.0, x < 0.0) + log1p(exp(-abs(x)));
 }
 
-// From 2^25 on the quotient rounds to 1.
+// From 2^25 on the quotient rounds to 1; of infinities there is none.
 fn softsign(x: f32) -> f32 {
-    return select(x / (1.0 + abs(x)), sign(x), abs(x) >= 0x1p25);
+    return select(x / (1.0 + abs(x)), sign(x), abs(x) >= 0x1p25 && abs(x) <= F32_MAX);
 }
 
 fn silu(x: f32, alpha: f32) -> f32 {

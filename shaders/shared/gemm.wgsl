@@ -117,3 +117,11 @@ fn store(tile: Tile, row: u32, column: u32, product: f32) {
     }
     c[at] = activate(value);
 }
+
+// Finishes and stores four neighbours of a row.
+fn store_row(tile: Tile, row: u32, column: u32, products: vec4<f32>) {
+    store(tile, row, column, products.x);
+    store(tile, row, column + 1u, products.y);
+    store(tile, row, column + 2u, products.z);
+    store(tile, row, column + 3u, products.w);
+}

@@ -5,8 +5,10 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::kernel::Kernel;
+use super::memory::Region;
 use crate::device::DeviceInfo;
 use crate::error::{Error, Result};
+use crate::tensor::{Tensor, Witness};
 
 /// A wgpu device with its queue and the pipelines compiled on it. Clones are the same device.
 #[derive(Clone)]
@@ -18,6 +20,8 @@ struct Inner {
     info: DeviceInfo,
     software: bool,
     pipelines: Mutex<HashMap<(Kernel, bool), wgpu::ComputePipeline>>,
+    /// Constants on the device, by the tensor they come from and the layout they are in, while that tensor lives.
+    weights: Mutex<HashMap<(usize, String), (Witness, Region)>>,
     /// Why the device was lost, once it is.
     lost: Arc<Mutex<Option<String>>>,
     #[cfg(not(target_arch = "wasm32"))]
@@ -107,6 +111,7 @@ impl GpuDevice {
             device,
             queue,
             pipelines: Mutex::default(),
+            weights: Mutex::default(),
             lost,
             #[cfg(not(target_arch = "wasm32"))]
             poller: Mutex::default(),
@@ -136,6 +141,24 @@ impl GpuDevice {
     /// How many distinct pipelines have been compiled.
     pub fn pipeline_count(&self) -> usize {
         lock(&self.0.pipelines).len()
+    }
+
+    /// A constant in a layout of this name, from an earlier plan's memory or else made by `upload`.
+    pub(super) fn weight(
+        &self,
+        tensor: &Tensor,
+        layout: &str,
+        upload: impl FnOnce() -> Result<Region>,
+    ) -> Result<Region> {
+        let mut weights = lock(&self.0.weights);
+        weights.retain(|_, (witness, _)| witness.is_alive());
+        let key = (tensor.identity(), layout.to_string());
+        if let Some((_, region)) = weights.get(&key) {
+            return Ok(region.clone());
+        }
+        let region = upload()?;
+        weights.insert(key, (tensor.witness(), region.clone()));
+        Ok(region)
     }
 
     /// [`Error::DeviceLost`] once the device is lost.

@@ -1,10 +1,13 @@
 //! The GPU backend: everything that names wgpu.
 //!
-//! [`kernel`] turns a WGSL file and constants into pipeline source, `ops/` choose and record each operator's kernels
-//! onto a [`recording`], and [`plan`] gives that recording memory, pipelines and bind groups on a [`device`].
+//! `kernel` turns a WGSL file and constants into pipeline source, `ops/` choose and record each operator's kernels
+//! onto a `recording`, and `plan` gives that recording memory, pipelines and bind groups on a `device`.
 
 mod device;
+mod image;
 pub(crate) mod kernel;
+mod memory;
+pub(crate) mod operands;
 mod ops;
 mod plan;
 pub(crate) mod recording;

@@ -10,11 +10,16 @@ use crate::tensor::Tensor;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct BufferId(pub usize);
 
+/// How a constant's elements are laid out for a kernel: from its elements and shape to the words of a buffer or image.
+pub(crate) type Packing = fn(&[f32], &[usize]) -> Vec<f32>;
+
 /// What a buffer holds.
 #[derive(Clone, Debug)]
 pub(crate) enum Content {
     /// A range of a constant's elements.
     Constant { tensor: Tensor, range: Range<usize> },
+    /// A constant of f32 in another layout, which has a name.
+    Packed { tensor: Tensor, layout: &'static str, packing: Packing },
     /// Words that the plan made: a table a kernel looks things up in.
     Words(Vec<u32>),
     /// An input of the network.
@@ -23,11 +28,22 @@ pub(crate) enum Content {
     Computed,
 }
 
-/// A buffer: what it is called in errors, its length in 32-bit words, and what it holds.
+/// Where a buffer's words are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// In a storage buffer.
+    Words,
+    /// In a texture, four to a texel (`shaders/shared/image.wgsl`), which adapters that compute on CPU cores read
+    /// several times faster than storage buffers.
+    Image,
+}
+
+/// A buffer: what it is called in errors, its length in 32-bit words, where they are, and what they hold.
 #[derive(Clone, Debug)]
 pub(crate) struct Buffer {
     pub name: String,
     pub words: usize,
+    pub form: Form,
     pub content: Content,
 }
 
@@ -51,15 +67,63 @@ pub(crate) struct Recording {
     pub limits: wgpu::Limits,
     /// Whether the device computes on CPU cores.
     pub software: bool,
+    nothing: Option<BufferId>,
 }
 
 impl Recording {
     pub fn new(limits: wgpu::Limits, software: bool) -> Self {
-        Recording { buffers: Vec::new(), dispatches: Vec::new(), limits, software }
+        Recording { buffers: Vec::new(), dispatches: Vec::new(), limits, software, nothing: None }
     }
 
     fn add(&mut self, name: String, words: usize, content: Content) -> BufferId {
-        self.buffers.push(Buffer { name, words, content });
+        self.buffers.push(Buffer { name, words, form: Form::Words, content });
+        BufferId(self.buffers.len() - 1)
+    }
+
+    /// An image that a dispatch will write, of so many texels.
+    pub fn computed_image(&mut self, name: impl Into<String>, texels: usize) -> BufferId {
+        self.buffers.push(Buffer {
+            name: name.into(),
+            words: 4 * texels,
+            form: Form::Image,
+            content: Content::Computed,
+        });
+        BufferId(self.buffers.len() - 1)
+    }
+
+    /// A buffer for a binding whose kernel does not read it.
+    pub fn nothing(&mut self) -> BufferId {
+        let known = self.nothing.unwrap_or_else(|| self.words("nothing", vec![0; 4]));
+        *self.nothing.insert(known)
+    }
+
+    /// A constant of f32 in another layout of so many words.
+    pub fn packed(
+        &mut self,
+        name: impl Into<String>,
+        tensor: &Tensor,
+        words: usize,
+        layout: &'static str,
+        packing: Packing,
+    ) -> BufferId {
+        self.add(name.into(), words, Content::Packed { tensor: tensor.clone(), layout, packing })
+    }
+
+    /// A constant in an image of so many texels.
+    pub fn constant_image(
+        &mut self,
+        name: impl Into<String>,
+        tensor: &Tensor,
+        texels: usize,
+        layout: &'static str,
+        packing: Packing,
+    ) -> BufferId {
+        self.buffers.push(Buffer {
+            name: name.into(),
+            words: 4 * texels,
+            form: Form::Image,
+            content: Content::Packed { tensor: tensor.clone(), layout, packing },
+        });
         BufferId(self.buffers.len() - 1)
     }
 

@@ -1,7 +1,7 @@
 //! The operators: attributes, output shapes and cost of each, in a file of its own.
 //!
 //! An operator has one name and stands under it in every room: `ops/NAME.rs` here, `cpu/NAME.rs` its CPU kernel,
-//! `gpu/ops/NAME.rs` the choice and recording of its GPU kernels, `tests/ops/NAME.rs` its cases. [`for_each_op`] is
+//! `gpu/ops/NAME.rs` the choice and recording of its GPU kernels, `tests/ops/NAME.rs` its cases. `for_each_op` is
 //! the one list of them.
 
 pub mod activation;

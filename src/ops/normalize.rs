@@ -8,7 +8,8 @@ use crate::tensor::{DType, Shape};
 /// `(x - mean) / sqrt(variance + epsilon) * scale + bias`, mean and (biased) variance over all axes from `axis` on.
 ///
 /// Inputs: `x`; optional `scale` and `bias` that broadcast to `x`. Outputs: one of `x`'s shape, and where `statistics`
-/// are asked for the mean and `1 / sqrt(variance + epsilon)`, in `x`'s shape with the normalised axes one long.
+/// are asked for the mean and `1 / sqrt(variance + epsilon)`, in `x`'s shape with the normalised axes one long;
+/// both are NaN where those axes hold no element.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Normalize {
     /// The first axis normalised over.

@@ -33,8 +33,8 @@ pub struct AxisMap {
 
 /// An output of which every element is one of the input, or the border's.
 ///
-/// One [`AxisMap`] per axis of the output; an input axis that none of them names is read at 0. Input of any type and at
-/// most 8 axes on either side.
+/// One [`AxisMap`] per axis of the output; an input axis that none of them names is read at 0 and must not be empty.
+/// Input of any type and at most 8 axes on either side.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rearrange {
     /// The output's axes.

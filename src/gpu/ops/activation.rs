@@ -2,8 +2,9 @@
 
 use super::{INDEX, every_activation};
 use crate::error::Result;
+use crate::gpu::image;
 use crate::gpu::kernel::Kernel;
-use crate::gpu::plan::Operands;
+use crate::gpu::operands::Operands;
 use crate::gpu::recording::Recording;
 use crate::ops::Activation;
 use crate::plan::Site;
@@ -23,7 +24,7 @@ fn kernel(activation: Option<Activation>) -> Kernel {
 }
 
 pub(super) fn variants() -> Vec<Kernel> {
-    every_activation().into_iter().map(kernel).collect()
+    every_activation().into_iter().map(kernel).chain(image::map_variants()).collect()
 }
 
 pub(super) fn record(
@@ -32,6 +33,9 @@ pub(super) fn record(
     operands: &mut Operands,
     recording: &mut Recording,
 ) -> Result<()> {
+    if image::map(None, Some(*op), site, operands, recording)? {
+        return Ok(());
+    }
     let count = site.output(0).shape.elements();
     let input = operands.get(0, site, recording)?;
     let groups = recording.linear(count, GROUP);

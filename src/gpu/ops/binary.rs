@@ -2,8 +2,9 @@
 
 use super::INDEX;
 use crate::error::Result;
+use crate::gpu::image;
 use crate::gpu::kernel::Kernel;
-use crate::gpu::plan::Operands;
+use crate::gpu::operands::Operands;
 use crate::gpu::recording::Recording;
 use crate::ops::broadcast::{Span, spans};
 use crate::ops::{Binary, OpError};
@@ -45,7 +46,11 @@ fn kernel(op: Binary, flat: bool) -> Kernel {
 pub(super) fn variants() -> Vec<Kernel> {
     use Binary::*;
     let kernels = |op| [kernel(op, false), kernel(op, true)];
-    [Add, Sub, Mul, Div, Pow, Min, Max, PRelu].into_iter().flat_map(kernels).collect()
+    [Add, Sub, Mul, Div, Pow, Min, Max, PRelu]
+        .into_iter()
+        .flat_map(kernels)
+        .chain(image::binary_variants())
+        .collect()
 }
 
 /// One number of each axis, in the kernel's list.
@@ -73,6 +78,9 @@ pub(super) fn record(
     operands: &mut Operands,
     recording: &mut Recording,
 ) -> Result<()> {
+    if image::map(Some(*op), None, site, operands, recording)? {
+        return Ok(());
+    }
     let axes = axes([site.dims(0), site.dims(1)]).map_err(|e| site.error(e))?;
     let count = site.output(0).shape.elements();
     let params = Params {

@@ -2,8 +2,9 @@
 
 use super::INDEX;
 use crate::error::Result;
+use crate::gpu::image;
 use crate::gpu::kernel::Kernel;
-use crate::gpu::plan::Operands;
+use crate::gpu::operands::Operands;
 use crate::gpu::recording::Recording;
 use crate::ops::Concat;
 use crate::plan::Site;
@@ -24,7 +25,7 @@ fn kernel() -> Kernel {
 }
 
 pub(super) fn variants() -> Vec<Kernel> {
-    vec![kernel()]
+    std::iter::once(kernel()).chain(image::concat_variants()).collect()
 }
 
 pub(super) fn record(
@@ -33,6 +34,9 @@ pub(super) fn record(
     operands: &mut Operands,
     recording: &mut Recording,
 ) -> Result<()> {
+    if image::concat(op.axis, site, operands, recording)? {
+        return Ok(());
+    }
     let row: usize = site.output(0).shape[op.axis..].iter().product();
     let mut start = 0;
     for i in 0..site.node.inputs.len() {

@@ -5,8 +5,9 @@ use super::gemm::{self, Form, Params as Product, last_four};
 use super::im2col::{self, Layout, spatial};
 use super::{INDEX, every_activation};
 use crate::error::Result;
+use crate::gpu::image;
 use crate::gpu::kernel::Kernel;
-use crate::gpu::plan::Operands;
+use crate::gpu::operands::Operands;
 use crate::gpu::recording::Recording;
 use crate::ops::{Activation, Conv};
 use crate::plan::Site;
@@ -42,7 +43,8 @@ fn direct_kernel(has_bias: bool, has_residual: bool, activation: Option<Activati
 pub(super) fn variants() -> Vec<Kernel> {
     let flags = [(false, false), (true, false), (false, true), (true, true)];
     let activations = every_activation().into_iter().map(|a| direct_kernel(true, false, a));
-    flags.map(|(bias, residual)| direct_kernel(bias, residual, None)).into_iter().chain(activations).collect()
+    let direct = flags.map(|(bias, residual)| direct_kernel(bias, residual, None));
+    direct.into_iter().chain(activations).chain(image::conv_variants()).collect()
 }
 
 /// How a convolution is computed.
@@ -76,11 +78,14 @@ pub(super) fn record(
 ) -> Result<()> {
     let x = site.input(0).map(|info| info.shape.clone()).unwrap_or_default();
     let axes = op.axes(&x).map_err(|e| site.error(e))?;
+    if image::conv(op, &axes, site, operands, recording)? {
+        return Ok(());
+    }
     let (images, channels) = (x[0], x[1]);
     let filters = site.output(0).shape[1];
     let [input, weight] = [operands.get(0, site, recording)?, operands.get(1, site, recording)?];
-    let bias = operands.optional(2, site, recording);
-    let residual = operands.optional(3, site, recording);
+    let bias = operands.optional(2, site, recording)?;
+    let residual = operands.optional(3, site, recording)?;
     let output = operands.result(0);
 
     if choose(op, channels, filters, site) == Path::Direct {

@@ -4,7 +4,7 @@ use super::im2col::spatial;
 use super::{INDEX, every_activation};
 use crate::error::Result;
 use crate::gpu::kernel::Kernel;
-use crate::gpu::plan::Operands;
+use crate::gpu::operands::Operands;
 use crate::gpu::recording::Recording;
 use crate::ops::{Activation, ConvTranspose};
 use crate::plan::Site;
@@ -65,7 +65,7 @@ pub(super) fn record(
         before: spatial(&axes, |a| a.before, 0),
     };
     let [input, weight] = [operands.get(0, site, recording)?, operands.get(1, site, recording)?];
-    let bias = operands.optional(2, site, recording);
+    let bias = operands.optional(2, site, recording)?;
     let groups = recording.linear(count, GROUP);
     let reads = [input, weight, bias.unwrap_or(input)];
     recording.dispatch(kernel(bias.is_some(), op.activation), &params, &reads, &[operands.result(0)], groups)

@@ -2,8 +2,9 @@
 
 use super::{INDEX, every_activation};
 use crate::error::Result;
+use crate::gpu::image;
 use crate::gpu::kernel::Kernel;
-use crate::gpu::plan::Operands;
+use crate::gpu::operands::Operands;
 use crate::gpu::recording::{BufferId, Recording};
 use crate::ops::broadcast::broadcast;
 use crate::ops::{Activation, Gemm};
@@ -92,7 +93,9 @@ pub(super) fn variants() -> Vec<Kernel> {
     });
     let activations = every_activation().into_iter().map(|activation| Form { activation, ..Form::default() });
     let forms: Vec<_> = flags.chain(activations).collect();
-    TILINGS.iter().flat_map(|(name, tiling)| forms.iter().map(|form| kernel(name, *tiling, form))).collect()
+    let kernels =
+        TILINGS.iter().flat_map(|(name, tiling)| forms.iter().map(|form| kernel(name, *tiling, form)));
+    kernels.chain(image::linear_variants()).collect()
 }
 
 /// The tiling for a product: the variant asked for by name, else by this rule.
@@ -140,11 +143,14 @@ pub(super) fn record(
     operands: &mut Operands,
     recording: &mut Recording,
 ) -> Result<()> {
+    if image::linear(op, site, operands, recording)? {
+        return Ok(());
+    }
     let shape = |i| site.input(i).map(|info| info.shape.clone()).unwrap_or_default();
     let sizes = op.sizes(&shape(0), &shape(1)).map_err(|e| site.error(e))?;
     let (m, n, k) = (sizes.m, sizes.n, sizes.k);
     let a = operands.get(0, site, recording)?;
-    let bias = operands.optional(2, site, recording);
+    let bias = operands.optional(2, site, recording)?;
     let out = &site.output(0).shape;
     let (_, steps) = broadcast(&[out, site.dims(2)]).map_err(|e| site.error(e))?;
     let (out_steps, bias_steps) = (&steps[0], &steps[1]);

@@ -4,7 +4,7 @@ use super::INDEX;
 use super::gemm::last_four;
 use crate::error::Result;
 use crate::gpu::kernel::Kernel;
-use crate::gpu::plan::Operands;
+use crate::gpu::operands::Operands;
 use crate::gpu::recording::{BufferId, Recording};
 use crate::ops::Im2col;
 use crate::plan::Site;

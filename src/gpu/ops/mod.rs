@@ -24,7 +24,7 @@ mod select;
 mod softmax;
 
 use super::kernel::Kernel;
-use super::plan::Operands;
+use super::operands::Operands;
 use super::recording::Recording;
 use crate::error::Result;
 use crate::ops::{Activation, Op, for_each_op};
@@ -49,10 +49,10 @@ macro_rules! define_record {
 for_each_op!(define_record);
 
 /// `shaders/shared/index.wgsl`, which every kernel over a flat range of elements needs.
-const INDEX: &str = include_str!("../../../shaders/shared/index.wgsl");
+pub(super) const INDEX: &str = include_str!("../../../shaders/shared/index.wgsl");
 
 /// An activation of each kind, for [`variants`].
-fn every_activation() -> Vec<Option<Activation>> {
+pub(super) fn every_activation() -> Vec<Option<Activation>> {
     let kinds = [
         Activation::Relu,
         Activation::LeakyRelu { alpha: 0.01 },

@@ -4,7 +4,7 @@ use super::INDEX;
 use super::binary::{MAX_AXES, axes, list};
 use crate::error::Result;
 use crate::gpu::kernel::Kernel;
-use crate::gpu::plan::Operands;
+use crate::gpu::operands::Operands;
 use crate::gpu::recording::Recording;
 use crate::ops::Normalize;
 use crate::plan::Site;
@@ -91,8 +91,8 @@ pub(super) fn record(
     };
     recording.dispatch(kernel, &params, &[input], &[mean, inverse], groups)?;
 
-    let scale = operands.optional(1, site, recording);
-    let bias = operands.optional(2, site, recording);
+    let scale = operands.optional(1, site, recording)?;
+    let bias = operands.optional(2, site, recording)?;
     let axes = axes([dims, site.dims(1), site.dims(2)]).map_err(|e| site.error(e))?;
     let params = Apply {
         sizes: list(&axes, |axis| axis.size),

@@ -3,8 +3,9 @@
 use super::INDEX;
 use super::im2col::spatial;
 use crate::error::Result;
+use crate::gpu::image;
 use crate::gpu::kernel::Kernel;
-use crate::gpu::plan::Operands;
+use crate::gpu::operands::Operands;
 use crate::gpu::recording::Recording;
 use crate::ops::pool::IndexOrder;
 use crate::ops::{OpError, Pool, PoolKind};
@@ -56,7 +57,8 @@ pub(super) fn variants() -> Vec<Kernel> {
     let averages = [false, true].map(|count_include_pad| PoolKind::Average { count_include_pad });
     let norms = [1.0, 2.0, 3.0].map(|p| PoolKind::Lp { p });
     let others = averages.into_iter().chain(norms).map(|kind| kernel(kind, None));
-    orders.into_iter().map(|order| kernel(PoolKind::Max, order)).chain(others).collect()
+    let maxima = orders.into_iter().map(|order| kernel(PoolKind::Max, order));
+    maxima.chain(others).chain(image::pool_variants()).collect()
 }
 
 /// Whether the kernel can count along an axis, padding included, in 32 bits.
@@ -76,6 +78,9 @@ pub(super) fn record(
     let axes = op.axes(&x).map_err(|e| site.error(e))?;
     if !axes.iter().all(fits) {
         return Err(site.error(OpError::shape("a window and padding of less than 2^30 cells", &op.window)));
+    }
+    if image::pool(op, &axes, site, operands, recording)? {
+        return Ok(());
     }
     let count = site.output(0).shape.elements();
     let params = Params {

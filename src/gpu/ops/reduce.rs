@@ -3,8 +3,9 @@
 use super::INDEX;
 use super::gemm::last_four;
 use crate::error::Result;
+use crate::gpu::image;
 use crate::gpu::kernel::Kernel;
-use crate::gpu::plan::Operands;
+use crate::gpu::operands::Operands;
 use crate::gpu::recording::Recording;
 use crate::ops::{OpError, Reduce, ReduceKind};
 use crate::plan::Site;
@@ -65,7 +66,8 @@ fn group(kind: ReduceKind, one_axis: bool) -> Kernel {
 }
 
 pub(super) fn variants() -> Vec<Kernel> {
-    KINDS.into_iter().flat_map(|kind| [row(kind), group(kind, false), group(kind, true)]).collect()
+    let kernels = KINDS.into_iter().flat_map(|kind| [row(kind), group(kind, false), group(kind, true)]);
+    kernels.chain(image::global_variants()).collect()
 }
 
 /// Axes of the input with the steps in elements along them.
@@ -147,6 +149,9 @@ pub(super) fn record(
     recording: &mut Recording,
 ) -> Result<()> {
     let dims = site.dims(0);
+    if image::global(op.kind, &op.axes(dims.len()), site, operands, recording)? {
+        return Ok(());
+    }
     let (kept, reduced) = split(dims, &op.axes(dims.len())).map_err(|e| site.error(e))?;
     let count = site.output(0).shape.elements();
     let params = Params {

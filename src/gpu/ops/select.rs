@@ -4,7 +4,7 @@ use super::INDEX;
 use super::binary::{MAX_AXES, axes, list};
 use crate::error::Result;
 use crate::gpu::kernel::Kernel;
-use crate::gpu::plan::Operands;
+use crate::gpu::operands::Operands;
 use crate::gpu::recording::Recording;
 use crate::ops::Select;
 use crate::plan::Site;

@@ -3,7 +3,7 @@
 use super::INDEX;
 use crate::error::Result;
 use crate::gpu::kernel::Kernel;
-use crate::gpu::plan::Operands;
+use crate::gpu::operands::Operands;
 use crate::gpu::recording::Recording;
 use crate::ops::Softmax;
 use crate::plan::Site;

@@ -3,13 +3,15 @@
 //! With `s = scale / sqrt(variance + epsilon)` per output channel, the weights become `w * s` and the bias
 //! `(bias - mean) * s + shift` (Jacob et al. 2018, section 3.2).
 
+use std::collections::HashSet;
+
 use crate::error::Result;
 use crate::graph::{Graph, ValueId};
 use crate::ops::{BatchNorm, Op};
 use crate::tensor::Tensor;
 
 pub(super) fn run(graph: &mut Graph) -> Result<()> {
-    let mut folded = vec![false; graph.nodes.len()];
+    let mut folded = HashSet::new();
     for i in 0..graph.nodes.len() {
         let Op::BatchNorm(norm) = graph.nodes[i].op else { continue };
         let Some(input) = graph.nodes[i].inputs[0] else { continue };
@@ -45,9 +47,9 @@ pub(super) fn run(graph: &mut Graph) -> Result<()> {
         node.inputs.resize(node.inputs.len().max(3), None);
         node.inputs[2] = Some(bias);
         node.outputs = output;
-        folded[i] = true;
+        folded.insert(i);
     }
-    graph.remove_nodes(|i| folded[i]);
+    graph.remove_nodes(|i| folded.contains(&i));
     Ok(())
 }
 

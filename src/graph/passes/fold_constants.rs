@@ -1,5 +1,7 @@
 //! Nodes whose inputs are all constants are computed now, by the CPU backend.
 
+use std::collections::HashSet;
+
 use crate::error::Result;
 use crate::graph::Graph;
 use crate::plan::{Plan, PlanOptions};
@@ -7,7 +9,7 @@ use crate::plan::{Plan, PlanOptions};
 use super::Passes;
 
 pub(super) fn run(graph: &mut Graph) -> Result<()> {
-    let mut folded = vec![false; graph.nodes.len()];
+    let mut folded = HashSet::new();
     for i in 0..graph.nodes.len() {
         let node = &graph.nodes[i];
         let known = node.inputs.iter().flatten().all(|&id| graph.value(id).constant.is_some());
@@ -28,8 +30,8 @@ pub(super) fn run(graph: &mut Graph) -> Result<()> {
         for (id, tensor) in graph.nodes[i].outputs.clone().into_iter().zip(results) {
             graph.values[id.index()].constant = Some(tensor);
         }
-        folded[i] = true;
+        folded.insert(i);
     }
-    graph.remove_nodes(|i| folded[i]);
+    graph.remove_nodes(|i| folded.contains(&i));
     Ok(())
 }

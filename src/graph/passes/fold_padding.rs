@@ -1,12 +1,14 @@
 //! `conv(pad(x, 0))` becomes one convolution with more padding of its own.
 
+use std::collections::HashSet;
+
 use crate::graph::Graph;
 use crate::ops::rearrange::{AxisMap, Border};
 use crate::ops::{Op, Rearrange};
 use crate::window::Padding;
 
 pub(super) fn run(graph: &mut Graph) {
-    let mut folded = vec![false; graph.nodes.len()];
+    let mut folded = HashSet::new();
     for i in 0..graph.nodes.len() {
         let Op::Conv(conv) = &graph.nodes[i].op else { continue };
         let Some(input) = graph.nodes[i].inputs[0] else { continue };
@@ -29,9 +31,9 @@ pub(super) fn run(graph: &mut Graph) {
         graph.nodes[i].op = Op::Conv(conv);
         graph.nodes[i].inputs[0] = Some(source);
         graph.nodes[producer].outputs.clear();
-        folded[producer] = true;
+        folded.insert(producer);
     }
-    graph.remove_nodes(|i| folded[i]);
+    graph.remove_nodes(|i| folded.contains(&i));
 }
 
 /// The zeros before and after each axis, where a node does nothing but pad with them.

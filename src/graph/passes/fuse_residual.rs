@@ -1,10 +1,12 @@
 //! `conv(x) + y` becomes one convolution that adds `y` to its sums.
 
+use std::collections::HashSet;
+
 use crate::graph::{Graph, ValueId};
 use crate::ops::{Binary, Op};
 
 pub(super) fn run(graph: &mut Graph) {
-    let mut fused = vec![false; graph.nodes.len()];
+    let mut fused = HashSet::new();
     for i in 0..graph.nodes.len() {
         if graph.nodes[i].op != Op::Binary(Binary::Add) {
             continue;
@@ -20,9 +22,9 @@ pub(super) fn run(graph: &mut Graph) {
         // In the sum's place, where both operands are known.
         graph.nodes[i] = node;
         graph.nodes[conv].outputs.clear();
-        fused[conv] = true;
+        fused.insert(conv);
     }
-    graph.remove_nodes(|i| fused[i]);
+    graph.remove_nodes(|i| fused.contains(&i));
 }
 
 /// The convolution that computes `value` for the sum `add` alone, and the `other` operand, if it can take that in.

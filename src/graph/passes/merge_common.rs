@@ -1,12 +1,12 @@
 //! Nodes with the same operator, attributes and inputs are computed once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::graph::Graph;
 
 pub(super) fn run(graph: &mut Graph) {
     let mut seen = HashMap::new();
-    let mut merged = vec![false; graph.nodes.len()];
+    let mut merged = HashSet::new();
     for i in 0..graph.nodes.len() {
         let node = &graph.nodes[i];
         // Attributes are floats too, which do not hash; their text tells them apart exactly.
@@ -24,7 +24,7 @@ pub(super) fn run(graph: &mut Graph) {
         for (from, to) in pairs {
             graph.replace_reads(from, to);
         }
-        merged[i] = true;
+        merged.insert(i);
     }
-    graph.remove_nodes(|i| merged[i]);
+    graph.remove_nodes(|i| merged.contains(&i));
 }

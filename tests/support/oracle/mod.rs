@@ -126,7 +126,7 @@ pub fn broadcast_position(index: &[usize], shape: &[usize]) -> usize {
 }
 
 /// `index` with `axis` set to `i`.
-fn with_axis(index: &[usize], axis: usize, i: usize) -> Vec<usize> {
+pub fn with_axis(index: &[usize], axis: usize, i: usize) -> Vec<usize> {
     let mut index = index.to_vec();
     index[axis] = i;
     index

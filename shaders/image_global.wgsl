@@ -1,0 +1,43 @@
+// The mean or maximum of each channel of an image: one invocation per four channels.
+
+struct Params {
+    count: u32,
+    pixels: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var input: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(2) var output: texture_storage_2d<rgba32float, write>;
+
+const GROUP = 64u;
+
+@compute @workgroup_size(GROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = linear_group(group, groups) * GROUP + local;
+    if i >= params.count {
+        return;
+    }
+    // Mesa's llvmpipe compiles a kernel anew, for each dispatch, where a uniform alone bounds a loop. group.z is 0.
+    let pixels = params.pixels + group.z;
+    var value = textureLoad(input, texel_at(i * pixels));
+    for (var p = 1u; p < pixels; p++) {
+        let next = textureLoad(input, texel_at(i * pixels + p));
+        if MAX {
+            value = select(value, next, next > value | is_nan4(next));
+        } else {
+            value += next;
+        }
+    }
+    if !MAX {
+        value /= f32(pixels);
+    }
+    textureStore(output, texel_at(i), value);
+}
+
+fn is_nan4(x: vec4<f32>) -> vec4<bool> {
+    return vec4(is_nan(x.x), is_nan(x.y), is_nan(x.z), is_nan(x.w));
+}

@@ -1,0 +1,36 @@
+// A tensor from an image into a buffer: one invocation per texel.
+
+struct Params {
+    texels: u32,
+    channels: u32,
+    // Texels of one image's channels, ceil(channels / 4), and pixels of one channel.
+    depth: u32,
+    pixels: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var input: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(2) var<storage, read_write> output: array<f32>;
+
+const GROUP = 64u;
+
+@compute @workgroup_size(GROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = linear_group(group, groups) * GROUP + local;
+    if i >= params.texels {
+        return;
+    }
+    let pixel = i % params.pixels;
+    let first = i / params.pixels % params.depth * 4u;
+    let image = i / (params.pixels * params.depth);
+    let texel = textureLoad(input, texel_at(i));
+    for (var k = 0u; k < 4u; k++) {
+        if first + k < params.channels {
+            output[(image * params.channels + first + k) * params.pixels + pixel] = texel[k];
+        }
+    }
+}

@@ -1,0 +1,16 @@
+// Images: tensors in textures, four channels to a texel.
+//
+// Texel ((n * ceil(c / 4) + c / 4) * height + y) * width + x holds channels c to c + 3 of a pixel; those past the last
+// channel are finite and meet weights of 0. Texels follow each other in rows of IMAGE_WIDTH, so that every image fits
+// every texture of enough rows.
+
+const IMAGE_BITS = 11u;
+
+// Where a texel is in its texture.
+fn texel_at(texel: u32) -> vec2<u32> {
+    return vec2(texel & ((1u << IMAGE_BITS) - 1u), texel >> IMAGE_BITS);
+}
+
+fn activate4(x: vec4<f32>) -> vec4<f32> {
+    return vec4(activate(x.x), activate(x.y), activate(x.z), activate(x.w));
+}

@@ -1,0 +1,150 @@
+//! From a graph to a recording: where each value is while its nodes are recorded, one after another.
+
+use super::device::GpuDevice;
+use super::memory::check_size;
+use super::recording::{BufferId, Recording};
+use super::{image, ops};
+use crate::error::{Error, Result};
+use crate::graph::Graph;
+use crate::ops::Op;
+use crate::plan::{PlanOptions, Site, roots};
+
+/// The dispatches of a graph, and the buffers of its inputs and outputs.
+pub(super) fn record(
+    device: &GpuDevice,
+    graph: &Graph,
+    options: &PlanOptions,
+) -> Result<(Recording, Vec<BufferId>, Vec<BufferId>)> {
+    let mut recording = Recording::new(device.device().limits(), device.is_software());
+    // Before the operators record: they would cut what is far too large into very many pieces.
+    for value in graph.values().iter().filter(|value| value.constant.is_none()) {
+        check_size(&recording.limits, &value.name, value.info.shape.elements(), options)?;
+    }
+    let mut places = Places {
+        roots: roots(graph, options),
+        buffers: vec![None; graph.values().len()],
+        images: vec![None; graph.values().len()],
+    };
+    let mut inputs = Vec::new();
+    for id in graph.inputs() {
+        let value = graph.value(*id);
+        let buffer = recording.input(&value.name, value.info.shape.elements());
+        places.buffers[id.index()] = Some(buffer);
+        inputs.push(buffer);
+    }
+    for node in graph.nodes() {
+        if options.passes.drop_reshape && matches!(node.op, Op::Reshape(_)) {
+            continue;
+        }
+        let site = Site { graph, node, options };
+        let mut results = Vec::new();
+        for id in &node.outputs {
+            let value = graph.value(*id);
+            let buffer = recording.computed(&value.name, value.info.shape.elements());
+            places.buffers[id.index()] = Some(buffer);
+            results.push(buffer);
+        }
+        ops::record(&site, &mut Operands { places: &mut places, results }, &mut recording)?;
+    }
+    let mut outputs = Vec::new();
+    for id in graph.outputs() {
+        outputs.push(places.buffer(id.index(), graph, &mut recording)?);
+    }
+    Ok((recording, inputs, outputs))
+}
+
+/// Where values are: in a buffer, in an image, in both, or, while nothing has asked for a constant, nowhere.
+struct Places {
+    /// The value in whose memory each value lives.
+    roots: Vec<usize>,
+    buffers: Vec<Option<BufferId>>,
+    images: Vec<Option<(BufferId, image::Layout)>>,
+}
+
+impl Places {
+    fn buffer(&mut self, value: usize, graph: &Graph, recording: &mut Recording) -> Result<BufferId> {
+        let root = self.roots[value];
+        if let Some(buffer) = self.buffers[root] {
+            return Ok(buffer);
+        }
+        let of = &graph.values()[root];
+        let buffer = match (&of.constant, self.images[root]) {
+            (Some(tensor), _) => recording.constant(&of.name, tensor),
+            (None, Some((image, layout))) => image::unpack(&of.name, image, &layout, recording)?,
+            (None, None) => return Err(Error::Graph(format!("nothing computes '{}'", of.name))),
+        };
+        self.buffers[root] = Some(buffer);
+        Ok(buffer)
+    }
+
+    /// The value as an image of this layout.
+    fn image(
+        &mut self,
+        value: usize,
+        layout: image::Layout,
+        graph: &Graph,
+        recording: &mut Recording,
+    ) -> Result<BufferId> {
+        let root = self.roots[value];
+        if let Some((image, _)) = self.images[root].filter(|(_, known)| *known == layout) {
+            return Ok(image);
+        }
+        let buffer = self.buffer(value, graph, recording)?;
+        let image = image::pack(&graph.values()[root].name, buffer, &layout, recording)?;
+        self.images[root] = Some((image, layout));
+        Ok(image)
+    }
+}
+
+/// The operands of a node while it is recorded: buffers, or images, made of each other where a node wants the other.
+///
+/// A constant has neither until the operator asks for it, because it may want only pieces of it, or another layout.
+pub(crate) struct Operands<'a> {
+    places: &'a mut Places,
+    results: Vec<BufferId>,
+}
+
+impl Operands<'_> {
+    fn value(site: &Site, i: usize) -> Option<usize> {
+        site.node.inputs.get(i).copied().flatten().map(|id| id.index())
+    }
+
+    /// The buffer of operand `i`, which must not be absent.
+    pub fn get(&mut self, i: usize, site: &Site, recording: &mut Recording) -> Result<BufferId> {
+        let absent = || Error::Graph(format!("layer '{}' lacks input {i}", site.node.name));
+        self.places.buffer(Self::value(site, i).ok_or_else(absent)?, site.graph, recording)
+    }
+
+    /// The buffer of operand `i`, if it is there.
+    pub fn optional(&mut self, i: usize, site: &Site, recording: &mut Recording) -> Result<Option<BufferId>> {
+        Self::value(site, i).map(|value| self.places.buffer(value, site.graph, recording)).transpose()
+    }
+
+    /// Operand `i` as an image, if it is there; `None` also where its shape has no image.
+    pub fn image(&mut self, i: usize, site: &Site, recording: &mut Recording) -> Result<Option<BufferId>> {
+        let (Some(value), Some(layout)) = (Self::value(site, i), image::Layout::of(site.dims(i))) else {
+            return Ok(None);
+        };
+        self.places.image(value, layout, site.graph, recording).map(Some)
+    }
+
+    /// The buffer of output `i`, which the node writes unless it asks for an image.
+    pub fn result(&self, i: usize) -> BufferId {
+        self.results[i]
+    }
+
+    /// Output `i` as an image of this layout, which the node writes in place of the buffer.
+    pub fn image_result(
+        &mut self,
+        i: usize,
+        layout: image::Layout,
+        site: &Site,
+        recording: &mut Recording,
+    ) -> BufferId {
+        let id = site.node.outputs[i];
+        let image = recording.computed_image(&site.graph.value(id).name, layout.texels());
+        self.places.images[id.index()] = Some((image, layout));
+        self.places.buffers[id.index()] = None;
+        image
+    }
+}
