@@ -5,6 +5,7 @@ use std::fmt;
 use crate::error::{Error, Result};
 use crate::gpu::GpuDevice;
 use crate::graph::Graph;
+use crate::graph::passes::Folded;
 use crate::plan::{Plan, PlanOptions};
 
 /// What a device is.
@@ -182,9 +183,19 @@ impl Device {
     /// # Errors
     /// As [`Device::compile`].
     pub async fn compile_async(&self, graph: &Graph, options: &PlanOptions) -> Result<Plan> {
+        self.compile_sharing(graph, options, &Folded::default()).await
+    }
+
+    /// As [`Device::compile_async`], sharing folded weights with the other plans compiled with the same `folded`.
+    pub(crate) async fn compile_sharing(
+        &self,
+        graph: &Graph,
+        options: &PlanOptions,
+        folded: &Folded,
+    ) -> Result<Plan> {
         match &self.0 {
-            Kind::Cpu(_) => Plan::cpu(graph, options),
-            Kind::Gpu(gpu) => Plan::gpu(gpu, graph, options).await,
+            Kind::Cpu(_) => Plan::cpu(graph, options, folded),
+            Kind::Gpu(gpu) => Plan::gpu(gpu, graph, options, folded).await,
         }
     }
 }

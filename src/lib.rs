@@ -23,6 +23,7 @@
 //!
 //! - [`network`] builds networks, [`zoo`] has well-known ones, [`graph`] is what they are made of: layers to look at and
 //!   change, weights to load and save, and what each layer costs ([`Graph::summary`]).
+//! - [`onnx`] reads ONNX files at run time; a [`Session`] compiles a network anew where inputs of other shapes come.
 //! - [`device`] chooses where they run, [`plan`] how they are compiled; [`gpu`] is for programs with a wgpu device of their
 //!   own.
 //! - [`picture`] makes inputs of PNG and JPEG files and pictures of values, [`classify`] classes of logits.
@@ -42,6 +43,7 @@ pub mod ops;
 pub mod picture;
 pub mod plan;
 pub mod receptive;
+pub mod session;
 pub mod tensor;
 pub mod window;
 pub mod zoo;
@@ -56,6 +58,7 @@ pub use graph::Graph;
 pub use network::{Conv2d, Network, Pool2d};
 pub use ops::Activation;
 pub use plan::{Plan, PlanOptions};
+pub use session::Session;
 pub use tensor::{DType, Shape, Tensor};
 
 /// The examples of the README, as tests.

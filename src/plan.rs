@@ -3,7 +3,7 @@
 use crate::cpu::CpuPlan;
 use crate::error::{Error, Result};
 use crate::gpu::GpuPlan;
-use crate::graph::passes::Passes;
+use crate::graph::passes::{Folded, Passes, optimize_with};
 use crate::graph::{Graph, Info, Node};
 use crate::ops::OpError;
 use crate::tensor::{DType, Shape, Tensor};
@@ -74,8 +74,8 @@ enum Backend {
 }
 
 impl Plan {
-    pub(crate) fn cpu(graph: &Graph, options: &PlanOptions) -> Result<Self> {
-        let graph = prepare(graph, options)?;
+    pub(crate) fn cpu(graph: &Graph, options: &PlanOptions, folded: &Folded) -> Result<Self> {
+        let graph = prepare(graph, options, folded)?;
         Ok(Self::new(&graph, options, Backend::Cpu(CpuPlan::compile(&graph, options)?)))
     }
 
@@ -83,8 +83,9 @@ impl Plan {
         device: &crate::gpu::GpuDevice,
         graph: &Graph,
         options: &PlanOptions,
+        folded: &Folded,
     ) -> Result<Self> {
-        let graph = prepare(graph, options)?;
+        let graph = prepare(graph, options, folded)?;
         let plan = GpuPlan::compile(device, &graph, options).await?;
         Ok(Self::new(&graph, options, Backend::Gpu(Box::new(plan))))
     }
@@ -200,9 +201,9 @@ impl Plan {
     }
 }
 
-fn prepare(graph: &Graph, options: &PlanOptions) -> Result<Graph> {
+fn prepare(graph: &Graph, options: &PlanOptions, folded: &Folded) -> Result<Graph> {
     graph.check()?;
-    crate::graph::passes::optimize(graph, &options.passes)
+    optimize_with(graph, &options.passes, folded)
 }
 
 /// The value whose memory each value lives in: its own, or where reshapes are dropped, that of their input.

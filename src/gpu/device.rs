@@ -143,6 +143,11 @@ impl GpuDevice {
         lock(&self.0.pipelines).len()
     }
 
+    /// How many weights and other constants plans hold on the device; plans that share one count it once.
+    pub fn weight_count(&self) -> usize {
+        lock(&self.0.weights).len()
+    }
+
     /// A constant in a layout of this name, from an earlier plan's memory or else made by `upload`.
     pub(super) fn weight(
         &self,

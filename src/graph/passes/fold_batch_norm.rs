@@ -3,14 +3,44 @@
 //! With `s = scale / sqrt(variance + epsilon)` per output channel, the weights become `w * s` and the bias
 //! `(bias - mean) * s + shift` (Jacob et al. 2018, section 3.2).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
 
 use crate::error::Result;
 use crate::graph::{Graph, ValueId};
 use crate::ops::{BatchNorm, Op};
 use crate::tensor::Tensor;
 
-pub(super) fn run(graph: &mut Graph) -> Result<()> {
+/// Weights that were folded before, so that graphs of the same weights share them once more.
+#[derive(Debug, Default)]
+pub(crate) struct Folded(Mutex<HashMap<Vec<usize>, Entry>>);
+
+#[derive(Debug)]
+struct Entry {
+    /// Kept, so that no other tensor takes on the identity of one of them.
+    _sources: Vec<Tensor>,
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Folded {
+    fn get_or(
+        &self,
+        sources: Vec<Tensor>,
+        fold: impl FnOnce() -> Result<(Tensor, Tensor)>,
+    ) -> Result<(Tensor, Tensor)> {
+        let key = sources.iter().map(Tensor::identity).collect();
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = entries.get(&key) {
+            return Ok((entry.weight.clone(), entry.bias.clone()));
+        }
+        let (weight, bias) = fold()?;
+        entries.insert(key, Entry { _sources: sources, weight: weight.clone(), bias: bias.clone() });
+        Ok((weight, bias))
+    }
+}
+
+pub(super) fn run(graph: &mut Graph, known: &Folded) -> Result<()> {
     let mut folded = HashSet::new();
     for i in 0..graph.nodes.len() {
         let Op::BatchNorm(norm) = graph.nodes[i].op else { continue };
@@ -19,27 +49,18 @@ pub(super) fn run(graph: &mut Graph) -> Result<()> {
         if !takes_scale(graph, producer) {
             continue;
         }
-        let Some((scale, shift)) = affine(graph, i, norm)? else { continue };
         let Some(weight) = constant(graph, producer, 1) else { continue };
-        if !bias_can_take(graph, producer, scale.len()) {
+        let norms: Vec<_> = (1..5).filter_map(|part| constant(graph, i, part)).collect();
+        let channels = graph.value(input).info.shape[1];
+        if norms.len() < 4 || !bias_can_take(graph, producer, channels) {
             continue;
         }
-
-        // Output channels are the first axis of the weights.
-        let rows = weight.shape().elements() / scale.len().max(1);
-        let mut scaled = weight.clone();
-        for (row, s) in scaled.values_mut::<f32>()?.chunks_mut(rows.max(1)).zip(&scale) {
-            row.iter_mut().for_each(|w| *w *= s);
-        }
-        let old: Vec<f32> = match constant(graph, producer, 2) {
-            Some(bias) => bias.values::<f32>()?.to_vec(),
-            None => vec![0.0; scale.len()],
-        };
-        let bias = old.iter().zip(&scale).zip(&shift).map(|((b, s), t)| b * s + t).collect::<Vec<f32>>();
-        let bias = Tensor::new([scale.len()], bias)?;
+        let bias = constant(graph, producer, 2);
+        let sources = norms.iter().copied().chain([weight]).chain(bias).cloned().collect();
+        let (weight, bias) = known.get_or(sources, || fold(weight, bias, &norms, norm))?;
 
         let name = graph.nodes[producer].name.clone();
-        let weight = graph.constant(format!("{name} weight with batch norm"), scaled);
+        let weight = graph.constant(format!("{name} weight with batch norm"), weight);
         let bias = graph.constant(format!("{name} bias with batch norm"), bias);
         let output = std::mem::take(&mut graph.nodes[i].outputs);
         let node = &mut graph.nodes[producer];
@@ -79,19 +100,30 @@ fn constant(graph: &Graph, node: usize, i: usize) -> Option<&Tensor> {
     graph.value(id).constant.as_ref()
 }
 
-/// What a norm of constants does to each channel: a scale and a shift. `None` where they are not all constants.
-fn affine(graph: &Graph, node: usize, norm: BatchNorm) -> Result<Option<(Vec<f32>, Vec<f32>)>> {
-    let parts = [1, 2, 3, 4].map(|i| constant(graph, node, i));
-    let [Some(gamma), Some(beta), Some(mean), Some(variance)] = parts else { return Ok(None) };
-    let [gamma, beta, mean, variance] =
-        [gamma.values::<f32>()?, beta.values()?, mean.values()?, variance.values()?];
-    let mut scale = Vec::new();
-    let mut shift = Vec::new();
-    for c in 0..gamma.len() {
-        // In f64, so that folding rounds once.
-        let s = f64::from(gamma[c]) / (f64::from(variance[c]) + f64::from(norm.epsilon)).sqrt();
-        scale.push(s as f32);
-        shift.push((f64::from(beta[c]) - f64::from(mean[c]) * s) as f32);
+/// The weight and bias of a layer with the norm of these four constants behind it.
+fn fold(
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    norms: &[&Tensor],
+    norm: BatchNorm,
+) -> Result<(Tensor, Tensor)> {
+    let mut parts = Vec::new();
+    for part in norms {
+        parts.push(part.values::<f32>()?);
     }
-    Ok(Some((scale, shift)))
+    let bias = bias.map(|bias| bias.values::<f32>()).transpose()?;
+    let channels = parts[0].len();
+    // Output channels are the first axis of the weights.
+    let row = (weight.shape().elements() / channels.max(1)).max(1);
+    let mut scaled = weight.clone();
+    let mut shifted = Vec::new();
+    for (c, weights) in scaled.values_mut::<f32>()?.chunks_mut(row).enumerate() {
+        let [scale, shift, mean, variance] = [0, 1, 2, 3].map(|part| f64::from(parts[part][c]));
+        // In f64, so that folding rounds once.
+        let s = scale / (variance + f64::from(norm.epsilon)).sqrt();
+        weights.iter_mut().for_each(|w| *w = (f64::from(*w) * s) as f32);
+        let old = bias.map_or(0.0, |bias| f64::from(bias[c]));
+        shifted.push(((old - mean) * s + shift) as f32);
+    }
+    Ok((scaled, Tensor::new([channels], shifted)?))
 }

@@ -11,6 +11,8 @@ mod merge_common;
 use super::{Graph, Node, ValueId};
 use crate::error::Result;
 
+pub(crate) use fold_batch_norm::Folded;
+
 /// Which rewrites [`optimize`] applies. All by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -64,6 +66,11 @@ impl Passes {
 /// # Errors
 /// [`crate::Error`] where a constant node cannot be computed.
 pub fn optimize(graph: &Graph, passes: &Passes) -> Result<Graph> {
+    optimize_with(graph, passes, &Folded::default())
+}
+
+/// As [`optimize`], with weights folded before taken from `folded` and new ones kept there.
+pub(crate) fn optimize_with(graph: &Graph, passes: &Passes, folded: &Folded) -> Result<Graph> {
     let mut graph = graph.clone();
     if passes.fold_constants {
         fold_constants::run(&mut graph)?;
@@ -78,7 +85,7 @@ pub fn optimize(graph: &Graph, passes: &Passes) -> Result<Graph> {
         fold_padding::run(&mut graph);
     }
     if passes.fold_batch_norm {
-        fold_batch_norm::run(&mut graph)?;
+        fold_batch_norm::run(&mut graph, folded)?;
     }
     if passes.fuse_residual {
         fuse_residual::run(&mut graph);
