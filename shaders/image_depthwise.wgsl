@@ -24,7 +24,7 @@ struct Params {
 @group(0) @binding(4) var residual: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(5) var output: texture_storage_2d<rgba32float, write>;
 
-const GROUP = 64u;
+const GROUP = 16u;
 
 // A pixel of the row that starts at this texel; zeros beside it.
 fn load(start: u32, column: i32) -> vec4<f32> {

@@ -16,7 +16,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
 @group(0) @binding(4) var output: texture_storage_2d<rgba32float, write>;
 
-const GROUP = 64u;
+const GROUP = 16u;
 
 @compute @workgroup_size(GROUP)
 fn main(

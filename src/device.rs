@@ -194,7 +194,7 @@ impl Device {
         folded: &Folded,
     ) -> Result<Plan> {
         match &self.0 {
-            Kind::Cpu(_) => Plan::cpu(graph, options, folded),
+            Kind::Cpu(_) => Plan::cpu_sharing(graph, options, folded),
             Kind::Gpu(gpu) => Plan::gpu(gpu, graph, options, folded).await,
         }
     }

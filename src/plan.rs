@@ -48,6 +48,25 @@ pub struct MemoryReport {
     pub activations_lower_bound: u64,
 }
 
+/// How long one step of a plan took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepTime {
+    /// The layer it is part of.
+    pub layer: String,
+    /// The GPU kernel, or on the CPU the operator.
+    pub kernel: String,
+    /// Milliseconds, the median over the runs.
+    pub milliseconds: f64,
+}
+
+impl StepTime {
+    pub(crate) fn median(layer: &str, kernel: &str, mut samples: Vec<f64>) -> Self {
+        samples.sort_by(f64::total_cmp);
+        let milliseconds = samples.get(samples.len() / 2).copied().unwrap_or(0.0);
+        StepTime { layer: layer.into(), kernel: kernel.into(), milliseconds }
+    }
+}
+
 /// What a plan reads or returns: a name, a shape and a type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Port {
@@ -74,7 +93,12 @@ enum Backend {
 }
 
 impl Plan {
-    pub(crate) fn cpu(graph: &Graph, options: &PlanOptions, folded: &Folded) -> Result<Self> {
+    /// A plan of the CPU backend that shares nothing.
+    pub(crate) fn cpu(graph: &Graph, options: &PlanOptions) -> Result<Self> {
+        Self::cpu_sharing(graph, options, &Folded::default())
+    }
+
+    pub(crate) fn cpu_sharing(graph: &Graph, options: &PlanOptions, folded: &Folded) -> Result<Self> {
         let graph = prepare(graph, options, folded)?;
         Ok(Self::new(&graph, options, Backend::Cpu(CpuPlan::compile(&graph, options)?)))
     }
@@ -162,6 +186,22 @@ impl Plan {
         match &self.backend {
             Backend::Cpu(plan) => plan.run(inputs),
             Backend::Gpu(plan) => plan.run(inputs, false).await,
+        }
+    }
+
+    /// Runs the network so many times and measures its steps, in order: a GPU's dispatches by its own timestamps, the
+    /// CPU's operators by the clock.
+    ///
+    /// On a GPU each dispatch is a pass of its own here, so that their sum is above the time of a run.
+    ///
+    /// # Errors
+    /// As [`Plan::run`], and [`Error::Device`] where a GPU has no timestamps.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn profile(&self, inputs: &[Tensor], runs: usize) -> Result<Vec<StepTime>> {
+        self.run(inputs)?;
+        match &self.backend {
+            Backend::Cpu(plan) => plan.profile(inputs, runs),
+            Backend::Gpu(plan) => pollster::block_on(plan.profile(runs)),
         }
     }
 

@@ -3,10 +3,10 @@
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-use super::Kernel;
 use super::activation::{apply, grain};
 use super::gemm::{Matrix, parallelism, product};
 use super::im2col::{cell, cells, on_input, three, unfold};
+use super::{Kernel, vectorised};
 use crate::error::Result;
 use crate::ops::{Activation, Conv};
 use crate::plan::Site;
@@ -160,13 +160,16 @@ impl Layout {
     /// Bias, residual and activation for the part of a channel that starts at cell `start`; `channel` counts over
     /// images too.
     fn finish(&self, channel: usize, start: usize, operands: &Operands, out: &mut [f32]) {
-        if let Some(bias) = operands.bias.get(channel % (self.groups * self.c_out)) {
-            out.iter_mut().for_each(|out| *out += bias);
-        }
-        if !operands.residual.is_empty() {
-            let residual = &operands.residual[channel * self.output + start..];
-            out.iter_mut().zip(residual).for_each(|(out, residual)| *out += residual);
-        }
+        let bias = operands.bias.get(channel % (self.groups * self.c_out));
+        vectorised(|| {
+            if let Some(bias) = bias {
+                out.iter_mut().for_each(|out| *out += bias);
+            }
+            if !operands.residual.is_empty() {
+                let residual = &operands.residual[channel * self.output + start..];
+                out.iter_mut().zip(residual).for_each(|(out, residual)| *out += residual);
+            }
+        });
         apply(self.activation, out);
     }
 
@@ -179,27 +182,30 @@ impl Layout {
             let group = channel / self.c_out;
             let filter = channel % (self.groups * self.c_out) * self.c_in * self.taps;
             out.fill(0.0);
-            for c in 0..self.c_in {
-                let x = &operands.x[(group * self.c_in + c) * self.input..][..self.input];
-                let weight = &operands.weight[filter + c * self.taps..][..self.taps];
-                for (line, out) in out.chunks_mut(width.output).enumerate() {
-                    let (out_z, out_y) = (line / height.output, line % height.output);
-                    for (taps, weight) in weight.chunks(width.kernel).enumerate() {
-                        let z = cell(depth, out_z, taps / height.kernel);
-                        let y = cell(height, out_y, taps % height.kernel);
-                        if let (Some(z), Some(y)) = (z, y) {
-                            let x = &x[(z * height.input + y) * width.input..][..width.input];
-                            add_line(width, weight, x, out);
+            vectorised(|| {
+                for c in 0..self.c_in {
+                    let x = &operands.x[(group * self.c_in + c) * self.input..][..self.input];
+                    let weight = &operands.weight[filter + c * self.taps..][..self.taps];
+                    for (line, out) in out.chunks_mut(width.output).enumerate() {
+                        let (out_z, out_y) = (line / height.output, line % height.output);
+                        for (taps, weight) in weight.chunks(width.kernel).enumerate() {
+                            let z = cell(depth, out_z, taps / height.kernel);
+                            let y = cell(height, out_y, taps % height.kernel);
+                            if let (Some(z), Some(y)) = (z, y) {
+                                let x = &x[(z * height.input + y) * width.input..][..width.input];
+                                add_line(width, weight, x, out);
+                            }
                         }
                     }
                 }
-            }
+            });
             self.finish(channel, 0, operands, out);
         });
     }
 }
 
 /// Adds the correlation of one line of the input with one line of a filter.
+#[inline(always)]
 fn add_line(axis: &Axis, weight: &[f32], x: &[f32], out: &mut [f32]) {
     // Between the border outputs all taps lie on the input: the first one does from `start` on, the last one to `end`.
     let (first, cell_at_start) = on_input(axis, 0);
@@ -232,6 +238,7 @@ fn add_line(axis: &Axis, weight: &[f32], x: &[f32], out: &mut [f32]) {
 }
 
 /// As many taps at once as the filter has, so that the sum stays in a register; `x` starts under the first tap.
+#[inline(always)]
 fn add_interior<const TAPS: usize, const STRIDE: usize>(
     weight: [f32; TAPS],
     dilation: usize,

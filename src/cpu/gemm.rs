@@ -3,8 +3,8 @@
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-use super::Kernel;
 use super::activation::{apply, grain};
+use super::{Kernel, vectorised};
 use crate::error::Result;
 use crate::ops::Gemm;
 use crate::ops::broadcast::broadcast;
@@ -182,7 +182,7 @@ fn row_times_matrix(alpha: f32, a: &[f32], b: Matrix, transposed: bool, out: &mu
     let (k, n) = (b.rows, b.columns);
     if transposed {
         out.par_iter_mut().enumerate().with_min_len(grain(k)).for_each(|(j, out)| {
-            *out = alpha * dot(a, &b.data[j * k..][..k]);
+            *out = alpha * vectorised(|| dot(a, &b.data[j * k..][..k]));
         });
     } else {
         let columns = grain(k).max(64);

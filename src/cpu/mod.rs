@@ -41,6 +41,12 @@ pub(crate) struct Kernel {
 /// Inputs, outputs, scratch.
 pub(crate) type Run = Box<dyn Fn(&[&[f32]], &mut [&mut [f32]], &mut [f32]) + Send + Sync>;
 
+/// Runs a loop compiled for the widest vectors that this processor has. What the loop calls must be inlined for that.
+#[inline(always)]
+pub(crate) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(work)
+}
+
 impl Kernel {
     /// A kernel without scratch memory.
     pub fn new(run: impl Fn(&[&[f32]], &mut [&mut [f32]], &mut [f32]) + Send + Sync + 'static) -> Self {

@@ -1,13 +1,14 @@
 //! A graph compiled for the CPU: steps over memory shared by liveness.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use super::{Kernel, compile};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Info};
 use crate::memory::{self, Lifetime};
 use crate::ops::Op;
-use crate::plan::{MemoryReport, PlanOptions, Site, from_words, roots, to_words};
+use crate::plan::{MemoryReport, PlanOptions, Site, StepTime, from_words, roots, to_words};
 use crate::tensor::{DType, Tensor};
 
 /// Where a value's words are during a run.
@@ -25,6 +26,8 @@ enum Constant {
 }
 
 struct Step {
+    layer: String,
+    op: &'static str,
     kernel: Kernel,
     inputs: Vec<Place>,
     outputs: Vec<(usize, usize)>,
@@ -129,7 +132,13 @@ impl CpuPlan {
                 Place::Slot { slot, len } => Some((slot, len)),
                 _ => None,
             });
-            steps.push(Step { kernel, inputs: inputs.collect(), outputs: outputs.collect() });
+            steps.push(Step {
+                layer: node.name.clone(),
+                op: node.op.name(),
+                kernel,
+                inputs: inputs.collect(),
+                outputs: outputs.collect(),
+            });
         }
         let outputs = graph
             .outputs()
@@ -164,6 +173,11 @@ impl CpuPlan {
 
     /// Runs the steps over `inputs`, which the caller has checked.
     pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        self.run_timed(inputs, None)
+    }
+
+    /// As [`CpuPlan::run`], adding each step's milliseconds to its list in `times`.
+    fn run_timed(&self, inputs: &[Tensor], mut times: Option<&mut [Vec<f64>]>) -> Result<Vec<Tensor>> {
         debug_assert_eq!(inputs.len(), self.inputs);
         let integers: Vec<Option<Vec<f32>>> = inputs
             .iter()
@@ -179,19 +193,16 @@ impl CpuPlan {
             .collect();
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut arena = idle.map_or_else(|| self.arena(), Ok)?;
-        for step in &self.steps {
-            // The outputs' buffers leave the arena while the inputs are borrowed from it.
-            let mut taken: Vec<_> =
-                step.outputs.iter().map(|&(slot, _)| std::mem::take(&mut arena.slots[slot])).collect();
-            let mut outputs: Vec<&mut [f32]> =
-                taken.iter_mut().zip(&step.outputs).map(|(buffer, &(_, len))| &mut buffer[..len]).collect();
-            let operands: Vec<&[f32]> =
-                step.inputs.iter().map(|&place| self.words(place, &inputs, &arena.slots)).collect();
-            (step.kernel.run)(&operands, &mut outputs, &mut arena.scratch[..step.kernel.scratch]);
-            for (buffer, &(slot, _)) in taken.into_iter().zip(&step.outputs) {
-                arena.slots[slot] = buffer;
+        // One entry into the thread pool for all steps: each would otherwise wake it for itself.
+        rayon::scope(|_| {
+            for (i, step) in self.steps.iter().enumerate() {
+                let started = Instant::now();
+                self.step(step, &inputs, &mut arena);
+                if let Some(times) = times.as_deref_mut() {
+                    times[i].push(1e3 * started.elapsed().as_secs_f64());
+                }
             }
-        }
+        });
         let outputs = self
             .outputs
             .iter()
@@ -201,6 +212,29 @@ impl CpuPlan {
             .collect();
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
         outputs
+    }
+
+    fn step(&self, step: &Step, inputs: &[&[f32]], arena: &mut Arena) {
+        // The outputs' buffers leave the arena while the inputs are borrowed from it.
+        let mut taken: Vec<_> =
+            step.outputs.iter().map(|&(slot, _)| std::mem::take(&mut arena.slots[slot])).collect();
+        let mut outputs: Vec<&mut [f32]> =
+            taken.iter_mut().zip(&step.outputs).map(|(buffer, &(_, len))| &mut buffer[..len]).collect();
+        let operands: Vec<&[f32]> =
+            step.inputs.iter().map(|&place| self.words(place, inputs, &arena.slots)).collect();
+        (step.kernel.run)(&operands, &mut outputs, &mut arena.scratch[..step.kernel.scratch]);
+        for (buffer, &(slot, _)) in taken.into_iter().zip(&step.outputs) {
+            arena.slots[slot] = buffer;
+        }
+    }
+
+    /// Runs the plan so many times over inputs that the caller has checked, and measures its steps.
+    pub fn profile(&self, inputs: &[Tensor], runs: usize) -> Result<Vec<StepTime>> {
+        let mut times = vec![Vec::new(); self.steps.len()];
+        for _ in 0..runs {
+            self.run_timed(inputs, Some(times.as_mut_slice()))?;
+        }
+        Ok(self.steps.iter().zip(times).map(|(s, t)| StepTime::median(&s.layer, s.op, t)).collect())
     }
 
     fn words<'a>(&'a self, place: Place, inputs: &[&'a [f32]], slots: &'a [Vec<f32>]) -> &'a [f32] {

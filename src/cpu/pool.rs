@@ -2,10 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::Kernel;
 use super::activation::grain;
 use super::binary::larger;
 use super::im2col::{cell, cells, on_input, three};
+use super::{Kernel, vectorised};
 use crate::error::Result;
 use crate::ops::pool::IndexOrder;
 use crate::ops::{Pool, PoolKind};
@@ -55,7 +55,7 @@ pub(super) fn compile(op: &Pool, site: &Site) -> Result<Kernel> {
     };
     Ok(Kernel::new(move |inputs, outputs, _| {
         let planes = outputs[0].par_chunks_mut(output).zip(inputs[0].par_chunks(input));
-        planes.with_min_len(tasks).for_each(|(out, x)| plane(x, out));
+        planes.with_min_len(tasks).for_each(|(out, x)| vectorised(|| plane(x, out)));
     }))
 }
 
@@ -75,6 +75,16 @@ fn fold(axes: &[Axis; 3], x: &[f32], out: &mut [f32], init: f32, step: impl Fn(f
                     let (x, out) = (&x[first..], &mut out[reads]);
                     match width.stride {
                         1 => out.iter_mut().zip(x).for_each(|(out, &x)| *out = step(*out, x)),
+                        // Pairs of which the first is read: a form that becomes vector code.
+                        2 => {
+                            let (pairs, _) = x.as_chunks::<2>();
+                            let (last, front) =
+                                out.split_last_mut().map_or((None, &mut [][..]), |(l, f)| (Some(l), f));
+                            front.iter_mut().zip(pairs).for_each(|(out, &[x, _])| *out = step(*out, x));
+                            if let Some(last) = last {
+                                *last = step(*last, x[2 * front.len()]);
+                            }
+                        }
                         stride => {
                             let x = x.iter().step_by(stride);
                             out.iter_mut().zip(x).for_each(|(out, &x)| *out = step(*out, x));

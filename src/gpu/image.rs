@@ -15,7 +15,10 @@ use crate::plan::Site;
 use crate::tensor::Tensor;
 use crate::window::Axis;
 
+/// Invocations of a workgroup: of kernels that do little for a texel, and of those that do much, so that even few
+/// divide evenly over the processor's cores.
 const GROUP: usize = 64;
+const SMALL_GROUP: usize = 16;
 const IMAGE: &str = include_str!("../../shaders/shared/image.wgsl");
 const FLOAT: &str = include_str!("../../shaders/shared/float.wgsl");
 
@@ -293,7 +296,7 @@ pub(super) fn conv(
         let params =
             DepthwiseParams { count: count as u32, across: across as u32, depth: x.depth() as u32, rows };
         let kernel = depthwise_kernel(&row, bias.is_some(), residual.is_some(), op.activation);
-        let groups = recording.linear(count, GROUP);
+        let groups = recording.linear(count, SMALL_GROUP);
         recording.dispatch(kernel, &params, &reads, &[output], groups)?;
     } else {
         let blocks = if y.depth() > 1 { 2 } else { 1 };
@@ -307,7 +310,7 @@ pub(super) fn conv(
             rows,
         };
         let kernel = conv_kernel(&row, blocks, bias.is_some(), residual.is_some(), op.activation);
-        let groups = recording.linear(count, GROUP);
+        let groups = recording.linear(count, SMALL_GROUP);
         recording.dispatch(kernel, &params, &reads, &[output], groups)?;
     }
     Ok(true)
@@ -439,7 +442,7 @@ pub(super) fn linear(
         filters: y.depth() as u32,
         last_lanes: y.last_lanes(),
     };
-    let groups = recording.linear(x.images.div_ceil(rows) * y.depth(), GROUP);
+    let groups = recording.linear(x.images.div_ceil(rows) * y.depth(), SMALL_GROUP);
     let reads = [input, weight, bias.unwrap_or_else(|| recording.nothing())];
     recording.dispatch(
         linear_kernel(rows, bias.is_some(), op.activation),

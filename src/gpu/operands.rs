@@ -37,6 +37,7 @@ pub(super) fn record(
             continue;
         }
         let site = Site { graph, node, options };
+        recording.layer.clone_from(&node.name);
         let mut results = Vec::new();
         for id in &node.outputs {
             let value = graph.value(*id);

@@ -9,13 +9,24 @@ use super::operands::record;
 use super::recording::{BufferId, Recording};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Info};
-use crate::plan::{MemoryReport, PlanOptions, from_words, to_words};
+use crate::plan::{MemoryReport, PlanOptions, StepTime, from_words, to_words};
 use crate::tensor::Tensor;
 
 struct Step {
+    layer: String,
+    kernel: String,
     pipeline: wgpu::ComputePipeline,
     bind_group: wgpu::BindGroup,
     groups: [u32; 3],
+}
+
+impl Step {
+    fn record(&self, pass: &mut wgpu::ComputePass) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.bind_group, &[]);
+        let [x, y, z] = self.groups;
+        pass.dispatch_workgroups(x, y, z);
+    }
 }
 
 /// A network compiled for a GPU.
@@ -118,12 +129,77 @@ impl GpuPlan {
     /// The caller submits it on the plan's device, and does not let it overlap with a [`crate::Plan::run`].
     pub fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        for step in &self.steps {
-            pass.set_pipeline(&step.pipeline);
-            pass.set_bind_group(0, &step.bind_group, &[]);
-            let [x, y, z] = step.groups;
-            pass.dispatch_workgroups(x, y, z);
+        self.steps.iter().for_each(|step| step.record(&mut pass));
+    }
+
+    /// Runs the plan over what its input buffers hold, and measures each dispatch by timestamps of the GPU.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) async fn profile(&self, runs: usize) -> Result<Vec<StepTime>> {
+        let _turn = self.turn.lock().await;
+        self.device.check_alive()?;
+        let device = self.device.device();
+        if !device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+            return Err(Error::Device {
+                device: self.device.info().name.clone(),
+                reason: "it has no timestamps to measure with".into(),
+            });
         }
+        // A query set holds 4096 timestamps, two per dispatch.
+        const AT_ONCE: usize = 2048;
+        let mut samples = vec![Vec::new(); self.steps.len()];
+        for _ in 0..runs {
+            for (chunk, steps) in self.steps.chunks(AT_ONCE).enumerate() {
+                let ((buffer, submission), outcome) = self.device.scoped(|| self.submit_timed(steps));
+                outcome.await?;
+                let words = self.read(&buffer, submission, true).await?;
+                let ticks = |i: usize| u64::from(words[2 * i]) | u64::from(words[2 * i + 1]) << 32;
+                for i in 0..steps.len() {
+                    let elapsed = ticks(2 * i + 1).saturating_sub(ticks(2 * i)) as f64;
+                    let period = f64::from(self.device.queue().get_timestamp_period());
+                    samples[chunk * AT_ONCE + i].push(elapsed * period / 1e6);
+                }
+            }
+        }
+        let times =
+            self.steps.iter().zip(samples).map(|(step, t)| StepTime::median(&step.layer, &step.kernel, t));
+        Ok(times.collect())
+    }
+
+    /// Submits these steps, each between two timestamps, and their copy into a mappable buffer.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn submit_timed(&self, steps: &[Step]) -> (wgpu::Buffer, wgpu::SubmissionIndex) {
+        let device = self.device.device();
+        let count = 2 * steps.len().max(1) as u32;
+        let queries = device.create_query_set(&wgpu::QuerySetDescriptor {
+            label: Some("profile"),
+            ty: wgpu::QueryType::Timestamp,
+            count,
+        });
+        let buffer = |usage| {
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("profile"),
+                size: 8 * u64::from(count),
+                usage,
+                mapped_at_creation: false,
+            })
+        };
+        let resolved = buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
+        let readable = buffer(wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
+        let mut encoder = device.create_command_encoder(&Default::default());
+        for (i, step) in steps.iter().enumerate() {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                label: None,
+                timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
+                    query_set: &queries,
+                    beginning_of_pass_write_index: Some(2 * i as u32),
+                    end_of_pass_write_index: Some(2 * i as u32 + 1),
+                }),
+            });
+            step.record(&mut pass);
+        }
+        encoder.resolve_query_set(&queries, 0..count, &resolved, 0);
+        encoder.copy_buffer_to_buffer(&resolved, 0, &readable, 0, 8 * u64::from(count));
+        (readable, self.device.queue().submit([encoder.finish()]))
     }
 
     pub(crate) fn memory(&self) -> MemoryReport {
@@ -275,7 +351,13 @@ fn steps(
             layout: &pipeline.get_bind_group_layout(0),
             entries: &entries,
         });
-        steps.push(Step { pipeline, bind_group, groups: dispatch.groups });
+        steps.push(Step {
+            layer: dispatch.layer.clone(),
+            kernel: dispatch.kernel.name().to_string(),
+            pipeline,
+            bind_group,
+            groups: dispatch.groups,
+        });
     }
     steps
 }

@@ -50,6 +50,8 @@ pub(crate) struct Buffer {
 /// One dispatch.
 #[derive(Clone, Debug)]
 pub(crate) struct Dispatch {
+    /// The layer it is part of.
+    pub layer: String,
     pub kernel: Kernel,
     /// The bytes of the kernel's `Params`.
     pub params: Vec<u8>,
@@ -67,12 +69,21 @@ pub(crate) struct Recording {
     pub limits: wgpu::Limits,
     /// Whether the device computes on CPU cores.
     pub software: bool,
+    /// The layer being recorded.
+    pub layer: String,
     nothing: Option<BufferId>,
 }
 
 impl Recording {
     pub fn new(limits: wgpu::Limits, software: bool) -> Self {
-        Recording { buffers: Vec::new(), dispatches: Vec::new(), limits, software, nothing: None }
+        Recording {
+            buffers: Vec::new(),
+            dispatches: Vec::new(),
+            limits,
+            software,
+            layer: String::new(),
+            nothing: None,
+        }
     }
 
     fn add(&mut self, name: String, words: usize, content: Content) -> BufferId {
@@ -188,7 +199,8 @@ impl Recording {
         }
         let (reads, writes) = (reads.to_vec(), writes.to_vec());
         let params = bytemuck::bytes_of(params).to_vec();
-        self.dispatches.push(Dispatch { kernel, params, reads, writes, groups });
+        let layer = self.layer.clone();
+        self.dispatches.push(Dispatch { layer, kernel, params, reads, writes, groups });
         Ok(())
     }
 

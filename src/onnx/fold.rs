@@ -2,7 +2,7 @@
 
 use super::import::Refusal;
 use crate::error::Result;
-use crate::graph::passes::{Folded, Passes};
+use crate::graph::passes::Passes;
 use crate::graph::{Graph, Info};
 use crate::ops::broadcast::broadcast;
 use crate::ops::rearrange::{Border, OUTSIDE, Rearrange};
@@ -97,7 +97,7 @@ fn computed(op: &Op, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>, Refusal>
     }
     let options = PlanOptions { passes: Passes::none(), reject_nan: false, ..PlanOptions::default() };
     let known: Vec<Tensor> = inputs.iter().copied().flatten().cloned().collect();
-    Ok(Plan::cpu(&graph, &options, &Folded::default())?.run(&known)?)
+    Ok(Plan::cpu(&graph, &options)?.run(&known)?)
 }
 
 /// The position in each of several tensors, by the strides of each, of every element of `shape` in row-major order.

@@ -1,4 +1,4 @@
-//! ONNX files as graphs, at run time.
+//! ONNX files as graphs, at run time, and graphs as ONNX files ([`save`]).
 //!
 //! A [`Model`] is a file that has been read: its weights in memory, its nodes in order. [`Model::graph`] makes a
 //! [`Graph`] of it for inputs of given shapes; weights are shared between all graphs of one model.
@@ -20,11 +20,14 @@
 //! ```
 
 mod element;
+mod export;
 mod external;
 mod fold;
 mod import;
 mod proto;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
@@ -37,6 +40,7 @@ use prost::Message;
 use prost::bytes::Buf;
 
 pub use element::ElementType;
+pub use export::{save, to_bytes};
 
 use crate::error::{Error, Result};
 use crate::graph::Graph;

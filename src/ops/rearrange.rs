@@ -95,7 +95,7 @@ impl Rearrange {
 
 impl Border {
     /// The place that `place` along an axis of `size` stands for, if there is one.
-    fn inside(self, place: i64, size: usize) -> Option<usize> {
+    pub(crate) fn inside(self, place: i64, size: usize) -> Option<usize> {
         let last = i64::try_from(size).ok()? - 1;
         let place = match self {
             _ if last < 0 => return None,

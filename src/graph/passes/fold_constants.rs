@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::graph::Graph;
 use crate::plan::{Plan, PlanOptions};
 
-use super::{Folded, Passes};
+use super::Passes;
 
 pub(super) fn run(graph: &mut Graph) -> Result<()> {
     let mut folded = HashSet::new();
@@ -26,7 +26,7 @@ pub(super) fn run(graph: &mut Graph) -> Result<()> {
         let outputs = alone.push_node(&node.name, node.op.clone(), &inputs)?;
         outputs.into_iter().for_each(|id| alone.output(id));
         let options = PlanOptions { passes: Passes::none(), ..PlanOptions::default() };
-        let results = Plan::cpu(&alone, &options, &Folded::default())?.run_here(&[])?;
+        let results = Plan::cpu(&alone, &options)?.run_here(&[])?;
         for (id, tensor) in graph.nodes[i].outputs.clone().into_iter().zip(results) {
             graph.values[id.index()].constant = Some(tensor);
         }

@@ -37,8 +37,8 @@ struct Node {
     scope: String,
 }
 
-/// The multiply-accumulates above which a node of known inputs is left to the run.
-const FOLDED_MACS: u64 = 1 << 34;
+/// The steps of work above which a node of known inputs is left to the run: some seconds of a processor.
+const FOLDED_WORK: u64 = 1 << 32;
 
 /// A graph under construction. What is computed from known values only is computed at once.
 pub(super) struct Builder {
@@ -145,7 +145,7 @@ impl Builder {
         let mut operands = Infer::new(&infos);
         let outputs = op.infer(&mut operands)?;
         operands.finish()?;
-        let macs = op.macs(&infos, &outputs.iter().collect::<Vec<_>>());
+        let work = work(&op, &infos, &outputs);
 
         let known: Option<Vec<_>> =
             inputs.iter().map(|v| v.map_or(Some(None), |v| self.known(v).map(Some))).collect();
@@ -153,7 +153,7 @@ impl Builder {
             return outputs.into_iter().map(|o| Ok(self.constant(empty(o)?))).collect();
         }
         if let Some(known) = known
-            && macs <= FOLDED_MACS
+            && work <= FOLDED_WORK
         {
             let known: Vec<Option<Tensor>> = known.into_iter().map(|t| t.cloned()).collect();
             if !matches!(op, Op::Reshape(_)) {
@@ -287,6 +287,20 @@ impl Builder {
         }
         Ok(graph)
     }
+}
+
+/// About how many steps an operator takes.
+fn work(op: &Op, inputs: &[Option<&Info>], outputs: &[Info]) -> u64 {
+    let elements = |info: &Info| info.shape.elements() as u64;
+    let all: u64 = inputs.iter().flatten().copied().chain(outputs).map(elements).sum();
+    let of_each: usize = match op {
+        Op::Pool(pool) => pool.window.kernel().iter().product(),
+        Op::Lrn(lrn) => lrn.size,
+        Op::Resample(resample) => resample.taps,
+        _ => 1,
+    };
+    let macs = op.macs(inputs, &outputs.iter().collect::<Vec<_>>());
+    all.saturating_mul(of_each as u64).saturating_add(macs)
 }
 
 /// A tensor without elements.

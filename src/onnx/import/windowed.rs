@@ -27,6 +27,11 @@ fn window(n: &Node, kernel: Vec<usize>) -> Result<Window, Refusal> {
         "SAME_LOWER" => Padding::SameLower,
         other => return Err(Refusal::from(format!("auto_pad '{other}'"))),
     };
+    // SAME pads for any kernel, so the input's size is no bound.
+    let taps = kernel.iter().try_fold(1u32, |n, &k| n.checked_mul(u32::try_from(k).ok()?));
+    if taps.is_none() {
+        return Err(Refusal::from(format!("a kernel {kernel:?}, more than 2^32 elements")));
+    }
     let mut window = Window::new(kernel).padding(padding);
     if let Some(strides) = n.sizes("strides")? {
         window = window.stride(strides);
