@@ -15,19 +15,18 @@ fn main(
         return;
     }
     // Mesa's llvmpipe compiles a kernel anew, for each dispatch, where a uniform alone bounds a loop. group.z is 0.
-    let depth = params.k + group.z;
+    let end = tile.k_end + group.z;
+    let column0 = column_at(tile, tile.column);
+    let column1 = column_at(tile, tile.column + 1u);
+    let column2 = column_at(tile, tile.column + 2u);
+    let column3 = column_at(tile, tile.column + 3u);
     // Variables of their own rather than an array, which drivers may keep in memory instead of registers.
     var sum0 = vec4<f32>();
     var sum1 = vec4<f32>();
     var sum2 = vec4<f32>();
     var sum3 = vec4<f32>();
-    for (var k = 0u; k < depth; k++) {
-        let bs = vec4(
-            load_b(tile, k, tile.column),
-            load_b(tile, k, tile.column + 1u),
-            load_b(tile, k, tile.column + 2u),
-            load_b(tile, k, tile.column + 3u),
-        );
+    for (var k = tile.k; k < end; k++) {
+        let bs = vec4(load_b(column0, k), load_b(column1, k), load_b(column2, k), load_b(column3, k));
         sum0 += load_a(tile, tile.row, k) * bs;
         if ROWS > 1u {
             sum1 += load_a(tile, tile.row + 1u, k) * bs;

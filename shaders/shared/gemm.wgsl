@@ -1,7 +1,8 @@
 // What the matrix-product kernels share: c = activate(alpha * a b + beta * bias + residual) for each matrix of a batch.
 //
-// A kernel's file says how a tile is computed; this one says where elements come from and where results go, so that
-// another source of a or b replaces one function.
+// A kernel's file says how a tile is computed; this one says which tile, and where results go. Where operands come from
+// are files of their own, which also declare the bindings: gemm_a.wgsl, and for b gemm_stored.wgsl (a matrix) or
+// gemm_patches.wgsl (the patches of a convolution).
 
 struct Params {
     // The axes of the batch, the last changing fastest, and how many products that makes.
@@ -11,11 +12,14 @@ struct Params {
     b_step: vec4<u32>,
     c_step: vec4<u32>,
     bias_step: vec4<u32>,
+    // Where along k a product starts, by the same axes: one of them may cut k into slices.
+    k_step: vec4<u32>,
     products: u32,
-    // Sizes of one product: c is m x n, summed over k.
+    // Sizes of one product: c is m x n, summed over slice of the k terms.
     m: u32,
     n: u32,
     k: u32,
+    slice: u32,
     // Steps in elements between the rows of a, b and c as stored.
     a_row: u32,
     b_row: u32,
@@ -30,14 +34,19 @@ struct Params {
     bias_column: u32,
     alpha: f32,
     beta: f32,
+    // What gemm_reduce.wgsl adds up: so many slices, and the step in elements between them.
+    slices: u32,
+    slice_step: u32,
+    // Where b is the patches of a convolution, the step in elements between its images, and its spatial axes as
+    // (depth, height, width).
+    image_step: u32,
+    input_size: vec4<u32>,
+    output_size: vec4<u32>,
+    stride: vec4<u32>,
+    before: vec4<u32>,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<f32>;
-@group(0) @binding(2) var<storage, read> b: array<f32>;
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read> residual: array<f32>;
-@group(0) @binding(5) var<storage, read_write> c: array<f32>;
 
 // Where a tile of c is: its first row and column, and where its product's operands start.
 struct Tile {
@@ -47,6 +56,9 @@ struct Tile {
     b: u32,
     c: u32,
     bias: u32,
+    // The terms it sums.
+    k: u32,
+    k_end: u32,
     inside: bool,
 }
 
@@ -67,6 +79,7 @@ fn tile_at(number: u32, rows: u32, columns: u32) -> Tile {
         product / size.w % size.z,
         product % size.w,
     );
+    let k = sum(at * params.k_step);
     return Tile(
         within / across * rows,
         within % across * columns,
@@ -74,24 +87,10 @@ fn tile_at(number: u32, rows: u32, columns: u32) -> Tile {
         sum(at * params.b_step),
         sum(at * params.c_step),
         sum(at * params.bias_step),
+        k,
+        min(k + params.slice, params.k),
         product < params.products,
     );
-}
-
-// Element (row, k) of a; 0 outside, so that edge tiles need no case of their own.
-fn load_a(tile: Tile, row: u32, k: u32) -> f32 {
-    if row >= params.m || k >= params.k {
-        return 0.0;
-    }
-    return a[tile.a + select(row * params.a_row + k, k * params.a_row + row, TRANS_A)];
-}
-
-// Element (k, column) of b; 0 outside.
-fn load_b(tile: Tile, k: u32, column: u32) -> f32 {
-    if column >= params.n || k >= params.k {
-        return 0.0;
-    }
-    return b[tile.b + select(k * params.b_row + column, column * params.b_row + k, TRANS_B)];
 }
 
 // Finishes and stores element (row, column) of c; nothing outside.

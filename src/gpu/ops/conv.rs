@@ -1,7 +1,8 @@
-//! Convolution: im2col and a matrix product, a matrix product alone where the kernel is 1x1, or a direct sum for thin
-//! groups.
+//! Convolution: a matrix product of filters and patches, which are found where they lie in the input; where the kernel is
+//! 1x1 they are the input. Asked for by name, the patches are unfolded into a matrix first (im2col), a piece at a time.
+//! Thin groups are summed directly.
 
-use super::gemm::{self, Form, Params as Product, last_four};
+use super::gemm::{self, Form, Params as Product, Source, last_four};
 use super::im2col::{self, Layout, spatial};
 use super::{INDEX, every_activation};
 use crate::error::Result;
@@ -44,7 +45,12 @@ pub(super) fn variants() -> Vec<Kernel> {
     let flags = [(false, false), (true, false), (false, true), (true, true)];
     let activations = every_activation().into_iter().map(|a| direct_kernel(true, false, a));
     let direct = flags.map(|(bias, residual)| direct_kernel(bias, residual, None));
-    direct.into_iter().chain(activations).chain(image::conv_variants()).collect()
+    direct
+        .into_iter()
+        .chain(activations)
+        .chain(gemm::patch_variants())
+        .chain(image::conv_variants())
+        .collect()
 }
 
 /// How a convolution is computed.
@@ -119,41 +125,53 @@ pub(super) fn record(
     let positions: usize = axes.iter().map(|a| a.output).product();
     let (m, k) = (filters / op.groups, axes.iter().fold(channels / op.groups, |n, a| n * a.kernel));
     // Filters times the columns of one image (pointwise), or of all images' patches.
-    let mut product = Product {
+    let product = Product {
         batch: last_four(&[op.groups], 1, 1),
         a_step: last_four(&[1], m * k, 0),
-        b_step: [0; 4],
         c_step: last_four(&[1], m * positions, 0),
         bias_step: last_four(&[1], m, 0),
         products: op.groups as u32,
-        m: m as u32,
-        n: 0,
-        k: k as u32,
-        a_row: k as u32,
-        b_row: 0,
         c_row: positions as u32,
-        start: 0,
         c_split: positions.max(1) as u32,
         c_image: (filters * positions) as u32,
         bias_row: 1,
-        bias_column: 0,
-        alpha: 1.0,
-        beta: 1.0,
-        padding: [0; 2],
+        ..Product::new(m, 0, k)
     };
 
-    if is_pointwise(&axes) && site.options.variant != Some("im2col") {
-        product.batch = last_four(&[images, op.groups], 1, 1);
-        product.a_step = last_four(&[0, m * k], 1, 0);
-        product.b_step = last_four(&[channels * positions, k * positions], 1, 0);
-        product.c_step = last_four(&[filters * positions, m * positions], 1, 0);
-        product.products = (images * op.groups) as u32;
-        product.n = positions as u32;
-        product.b_row = positions as u32;
-        return gemm::dispatch(&form, &product, [weight, input], bias, residual, output, site, recording);
+    let explicit = site.options.variant == Some("im2col");
+    if is_pointwise(&axes) && !explicit {
+        let product = Product {
+            batch: last_four(&[images, op.groups], 1, 1),
+            a_step: last_four(&[0, m * k], 1, 0),
+            b_step: last_four(&[channels * positions, k * positions], 1, 0),
+            c_step: last_four(&[filters * positions, m * positions], 1, 0),
+            products: (images * op.groups) as u32,
+            n: positions as u32,
+            b_row: positions as u32,
+            ..product
+        };
+        let operands = (weight, Source::Stored(input));
+        return gemm::dispatch(&form, &product, operands, bias, residual, output, site, recording);
     }
 
     let columns = images * positions;
+    if !explicit {
+        let plane = axes.iter().map(|a| a.input).product::<usize>();
+        let product = Product {
+            n: columns as u32,
+            b_step: last_four(&[1], channels / op.groups * plane, 0),
+            image_step: (channels * plane) as u32,
+            input_size: spatial(&axes, |a| a.input, 1),
+            output_size: spatial(&axes, |a| a.output, 1),
+            stride: spatial(&axes, |a| a.stride, 1),
+            before: spatial(&axes, |a| a.before, 0),
+            ..product
+        };
+        let taps = recording.words(format!("{} taps", site.node.name), taps(channels / op.groups, &axes));
+        let operands = (weight, Source::Patches { input, taps });
+        return gemm::dispatch(&form, &product, operands, bias, residual, output, site, recording);
+    }
+
     let rows = op.groups * k;
     let cap = (site.options.im2col_cap as u64).min(recording.limits.max_storage_buffer_binding_size) as usize;
     let per_piece = (cap / 4 / rows.max(1)).clamp(1, columns.max(1));
@@ -170,7 +188,30 @@ pub(super) fn record(
             start: start as u32,
             ..product
         };
-        gemm::dispatch(&form, &piece, [weight, matrix], bias, residual, output, site, recording)?;
+        let operands = (weight, Source::Stored(matrix));
+        gemm::dispatch(&form, &piece, operands, bias, residual, output, site, recording)?;
     }
     Ok(())
+}
+
+/// The table of `shaders/shared/gemm_patches.wgsl`: for each channel and tap the offset in elements, and the cells along
+/// (depth, height, width), from the first tap of the first channel.
+fn taps(channels: usize, axes: &[Axis]) -> Vec<u32> {
+    let [depth, height, width] = std::array::from_fn(|i| match (i + axes.len()).checked_sub(3) {
+        Some(axis) => axes[axis],
+        None => Axis { input: 1, output: 1, kernel: 1, stride: 1, dilation: 1, before: 0, after: 0 },
+    });
+    // Without channels one tap that nothing reads: a binding must hold an element.
+    let mut words = if channels == 0 { vec![0; 4] } else { Vec::new() };
+    for channel in 0..channels {
+        for z in (0..depth.kernel).map(|tap| tap * depth.dilation) {
+            for y in (0..height.kernel).map(|tap| tap * height.dilation) {
+                for x in (0..width.kernel).map(|tap| tap * width.dilation) {
+                    let offset = ((channel * depth.input + z) * height.input + y) * width.input + x;
+                    words.extend([offset, z, y, x].map(|n| n as u32));
+                }
+            }
+        }
+    }
+    words
 }
