@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use wgpu_cnn::{Device, Error, Graph, Plan, Tensor};
 
-use crate::output::{self, Column, Progress, median, milliseconds, short};
+use crate::output::{self, Column, Progress, mebibytes, median, milliseconds, short};
 use crate::{devices, model};
 
 /// Runs after the first and before the measured ones: caches are filled and clocks are up by then.
@@ -22,9 +22,9 @@ const WARM_UP: usize = 2;
 pub struct Args {
     #[arg(value_name = "MODEL", help = model::help())]
     model: String,
-    /// Images at once
-    #[arg(long, value_name = "N", default_value = "1")]
-    batch: NonZeroUsize,
+    /// Images at once [default: 1, or what an ONNX file fixes]
+    #[arg(long, value_name = "N")]
+    batch: Option<NonZeroUsize>,
     /// Measured runs
     #[arg(long, value_name = "N", default_value = "20")]
     runs: NonZeroUsize,
@@ -64,15 +64,16 @@ struct Line<'a> {
 
 /// Measures and prints one column, or one JSON object, per device.
 pub fn bench(args: &Args) -> Result<ExitCode> {
-    let graph = model::load(&args.model)?.graph.with_batch(args.batch.get())?;
+    let graph = model::load(&args.model, args.batch)?.graph;
     let devices = open(&args.device)?;
     let entries = measure(&graph, devices, args.runs.get())?;
     let macs = graph.summary().macs;
-    let lines: Vec<_> = entries.iter().map(|entry| line(args, macs, entry)).collect();
+    let batch = model::batch(&graph);
+    let lines: Vec<_> = entries.iter().map(|entry| line(args, batch, macs, entry)).collect();
     if args.json {
         lines.iter().try_for_each(output::json_line)?;
     } else {
-        output::line(&table(args, &entries, &lines))?;
+        output::line(&table(args, batch, &entries, &lines))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -124,7 +125,7 @@ fn measure(graph: &Graph, devices: Vec<Device>, runs: usize) -> Result<Vec<Entry
 }
 
 /// Numbers in 0..1, the same on every run: the fractional parts of multiples of the golden ratio.
-fn input(shape: &[usize]) -> Result<Tensor> {
+pub fn input(shape: &[usize]) -> Result<Tensor> {
     let elements = shape.iter().product();
     let mut values = Vec::new();
     values.try_reserve_exact(elements).with_context(|| format!("an input of {elements} numbers"))?;
@@ -132,7 +133,7 @@ fn input(shape: &[usize]) -> Result<Tensor> {
     Ok(Tensor::new(shape, values)?)
 }
 
-fn line<'a>(args: &'a Args, macs: u64, entry: &'a Entry) -> Line<'a> {
+fn line<'a>(args: &'a Args, batch: usize, macs: u64, entry: &'a Entry) -> Line<'a> {
     let (info, memory) = (entry.device.info(), entry.plan.memory());
     let median = median(&entry.times);
     let per_second = |amount: f64| amount / median.as_secs_f64();
@@ -140,13 +141,13 @@ fn line<'a>(args: &'a Args, macs: u64, entry: &'a Entry) -> Line<'a> {
         model: &args.model,
         device: &info.name,
         backend: &info.backend,
-        batch: args.batch.get(),
+        batch,
         runs: args.runs.get(),
         compile_ms: milliseconds(entry.compile),
         first_ms: milliseconds(entry.first),
         median_ms: milliseconds(median),
         min_ms: milliseconds(entry.times.iter().min().copied().unwrap_or_default()),
-        images_per_s: per_second(args.batch.get() as f64),
+        images_per_s: per_second(batch as f64),
         gflops: per_second(2e-9 * macs as f64),
         weights_bytes: memory.weights,
         peak_activation_bytes: memory.activations,
@@ -154,8 +155,8 @@ fn line<'a>(args: &'a Args, macs: u64, entry: &'a Entry) -> Line<'a> {
 }
 
 /// A column per device, a row per number.
-fn table(args: &Args, entries: &[Entry], lines: &[Line]) -> String {
-    let title = format!("{}, batch {}, {} runs", args.model, args.batch, args.runs);
+fn table(args: &Args, batch: usize, entries: &[Entry], lines: &[Line]) -> String {
+    let title = format!("{}, batch {batch}, {} runs", args.model, args.runs);
     let names = lines.iter().map(|line| (line.device, Column::Right));
     let header: Vec<_> = [(title.as_str(), Column::Left)].into_iter().chain(names).collect();
 
@@ -176,8 +177,4 @@ fn table(args: &Args, entries: &[Entry], lines: &[Line]) -> String {
         number("peak activations, MiB", |l| mebibytes(l.peak_activation_bytes)),
     ];
     output::table(&header, &rows)
-}
-
-fn mebibytes(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
 }

@@ -1,13 +1,19 @@
-//! `wgpu-cnn`: runs, inspects and measures convolutional networks on the GPU or the CPU.
+//! `wgpu-cnn`: runs, inspects, verifies and measures convolutional networks on the GPU or the CPU.
 
 mod bench;
+mod bound;
 mod devices;
+mod export;
 mod inspect;
+mod layer;
 mod model;
+mod operators;
 mod output;
+mod profile;
 mod run;
 mod run_batch;
 mod tensors;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -27,7 +33,11 @@ enum Command {
     Run(run::Args),
     RunBatch(run_batch::Args),
     Inspect(inspect::Args),
+    Verify(verify::Args),
     Bench(bench::Args),
+    Export(export::Args),
+    Profile(profile::Args),
+    Operators(operators::Args),
 }
 
 fn main() -> ExitCode {
@@ -36,7 +46,11 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::RunBatch(args) => run_batch::run_batch(&args),
         Command::Inspect(args) => inspect::inspect(&args),
+        Command::Verify(args) => verify::verify(&args),
         Command::Bench(args) => bench::bench(&args),
+        Command::Export(args) => export::export(&args),
+        Command::Profile(args) => profile::profile(&args),
+        Command::Operators(args) => operators::operators(&args),
     };
     match result {
         Ok(code) => code,

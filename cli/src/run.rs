@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use wgpu_cnn::classify::{softmax, top_k};
+use wgpu_cnn::graph::ValueId;
 use wgpu_cnn::ops::Op;
 use wgpu_cnn::picture::{self, Preprocess};
 use wgpu_cnn::{Device, Graph, Plan};
@@ -21,16 +22,13 @@ pub struct Args {
     #[arg(value_name = "MODEL", help = model::help())]
     model: String,
     /// PNG or JPEG files, or folders of them; they are scaled to the network's input
-    #[arg(required_unless_present = "inputs", value_name = "IMAGE|FOLDER")]
+    #[arg(required_unless_present = "output_dir", value_name = "IMAGE|FOLDER")]
     images: Vec<PathBuf>,
     /// An input of an ONNX model, from an array; once for each
-    #[arg(
-        long = "input", id = "inputs", value_name = "NAME=FILE.npy", value_parser = named_file,
-        conflicts_with_all = ["images", "top", "labels", "json"], requires = "output_dir"
-    )]
+    #[arg(long = "input", value_name = "NAME=FILE.npy", value_parser = tensors::named_file, requires = "output_dir")]
     inputs: Vec<(String, PathBuf)>,
-    /// The folder for the outputs of an ONNX model, one .npy file for each
-    #[arg(long, value_name = "DIR", requires = "inputs")]
+    /// Run an ONNX model on arrays and write its outputs to this folder, one .npy file for each
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["images", "top", "labels", "mean", "std", "json"])]
     output_dir: Option<PathBuf>,
     /// Where to run: auto (a hardware GPU, else the CPU), cpu, gpu (a software one if there is no other), or a part of
     /// an adapter's name
@@ -42,6 +40,12 @@ pub struct Args {
     /// Names of the classes, one a line
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
+    /// What is subtracted from each channel, in pixels from 0 to 1 [default: ImageNet's for three channels, 0 for one]
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 1, allow_hyphen_values = true)]
+    mean: Option<Vec<f32>>,
+    /// What each channel is then divided by [default: ImageNet's for three channels, 1 for one]
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 1, allow_hyphen_values = true)]
+    std: Option<Vec<f32>>,
     /// Print one JSON object per image and nothing else
     #[arg(long)]
     json: bool,
@@ -52,7 +56,16 @@ pub struct Args {
 struct Line<'a> {
     image: String,
     device: &'a str,
+    preprocess: Applied<'a>,
     top: Vec<Class<'a>>,
+}
+
+/// What was done to the pixels.
+#[derive(Serialize)]
+struct Applied<'a> {
+    mean: &'a [f32],
+    std: &'a [f32],
+    crop: f32,
 }
 
 #[derive(Serialize)]
@@ -73,9 +86,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let start = Instant::now();
-    let model = model::load(&args.model)?;
+    let model = model::load(&args.model, Some(NonZeroUsize::MIN))?;
     let shape = picture::image_shape(&model.graph)?;
-    let preprocess = Preprocess::for_network(&model.graph)?;
+    let preprocess = preprocess(args, &model.graph)?;
     let labels = match &args.labels {
         Some(file) => Some(read_labels(file, model.classes()?)?),
         None => model.labels.clone(),
@@ -110,6 +123,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let line = Line {
             image: file.display().to_string(),
             device: &device.info().name,
+            preprocess: Applied { mean: &preprocess.mean, std: &preprocess.std, crop: preprocess.crop },
             top: top_k(&probabilities, args.top.get()).into_iter().map(class).collect(),
         };
         progress
@@ -122,8 +136,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let images =
             if times.len() == 1 { "1 image".into() } else { format!("median of {} images", times.len()) };
         output::line(&format!(
-            "\ndevice: {}\ntime to first result: {} ms (load, compile, first image)\ntime per image: {} ms ({images}: \
+            "\n{}\ndevice: {}\ntime to first result: {} ms (load, compile, first image)\ntime per image: {} ms ({images}: \
              read, run)",
+            describe(&preprocess, shape),
             devices::describe(device.info()),
             short(milliseconds(first)),
             short(milliseconds(output::median(&times))),
@@ -145,23 +160,50 @@ impl Line<'_> {
     }
 }
 
+/// What is usual for the network, with what the command line says in its place.
+fn preprocess(args: &Args, graph: &Graph) -> Result<Preprocess> {
+    let mut preprocess = Preprocess::for_network(graph)?;
+    let channels = preprocess.mean.len();
+    let given = [("--mean", &args.mean, &mut preprocess.mean), ("--std", &args.std, &mut preprocess.std)];
+    for (option, given, value) in given {
+        let Some(given) = given else { continue };
+        ensure!(
+            given.len() == channels,
+            "{option} has {} numbers, but the network's pictures have {channels} channels",
+            given.len()
+        );
+        ensure!(given.iter().all(|v| v.is_finite()), "{option} takes finite numbers");
+        value.clone_from(given);
+    }
+    ensure!(preprocess.std.iter().all(|v| *v != 0.0), "--std is divided by, so it cannot be 0");
+    Ok(preprocess)
+}
+
+/// What becomes of a picture before the network sees it.
+fn describe(Preprocess { mean, std, crop }: &Preprocess, [channels, height, width]: [usize; 3]) -> String {
+    let list = |values: &[f32]| values.iter().map(f32::to_string).collect::<Vec<_>>().join(",");
+    format!(
+        "preprocessing: {height}x{width} pixels, {}, from 0 to 1; mean {}; std {}; crop {crop} of the shorter side",
+        if channels == 1 { "grey" } else { "RGB" },
+        list(mean),
+        list(std)
+    )
+}
+
 /// The network's output as probabilities, whatever it ends in.
 fn probabilities(graph: &Graph, plan: &Plan, input: &wgpu_cnn::Tensor) -> Result<Vec<f32>> {
     let output = plan.run_one(input)?;
     let values = output.values::<f32>()?;
-    let last =
-        graph.outputs().first().and_then(|id| graph.nodes().iter().find(|node| node.outputs.contains(id)));
+    let producer = |id: ValueId| graph.nodes().iter().find(|node| node.outputs.contains(&id));
+    let mut last = graph.outputs().first().and_then(|&id| producer(id));
+    while let Some(Op::Reshape(_)) = last.map(|node| &node.op) {
+        last = last.and_then(|node| node.inputs[0]).and_then(producer);
+    }
     Ok(match last.map(|node| &node.op) {
         Some(Op::Softmax(softmax)) if softmax.log => values.iter().map(|v| v.exp()).collect(),
         Some(Op::Softmax(_)) => values.to_vec(),
         _ => softmax(values),
     })
-}
-
-/// `NAME=FILE`; the name may hold `=` itself.
-fn named_file(text: &str) -> Result<(String, PathBuf), String> {
-    let (name, file) = text.rsplit_once('=').ok_or("expected NAME=FILE.npy")?;
-    Ok((name.into(), file.into()))
 }
 
 /// The lines of a file of class names, of which there must be one per class.

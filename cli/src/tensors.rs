@@ -11,8 +11,6 @@ use wgpu_cnn::onnx::{Bindings, ElementType, Model};
 use wgpu_cnn::{DType, Device, Graph, PlanOptions, Tensor};
 
 /// Runs a model on inputs from `.npy` files and writes each output to the `.npy` file that `output` names.
-///
-/// Inputs that the model's shapes depend on, and all integers, are taken as constants when the model is loaded.
 pub fn run_model(
     device: &Device,
     model: &Path,
@@ -20,12 +18,31 @@ pub fn run_model(
     output: impl Fn(&str) -> Option<PathBuf>,
 ) -> Result<()> {
     let model = Model::open(model)?;
-    let mut tensors = BTreeMap::new();
-    for (name, file) in inputs {
-        tensors.insert(name.clone(), read(file).with_context(|| file.display().to_string())?);
+    let mut tensors = read_all(inputs)?;
+    let graph = model.graph(&bind(&model, &mut tensors)?)?;
+    for (file, tensor, element) in run_graph(device, &model, &graph, tensors)? {
+        if let Some(file) = output(file) {
+            write(&file, &tensor, element).with_context(|| file.display().to_string())?;
+        }
     }
+    Ok(())
+}
+
+/// Reads tensors, each under its name.
+pub fn read_all(files: &BTreeMap<String, PathBuf>) -> Result<BTreeMap<String, Tensor>> {
+    let read = |(name, file): (&String, &PathBuf)| {
+        Ok((name.clone(), read(file).with_context(|| file.display().to_string())?))
+    };
+    files.iter().map(read).collect()
+}
+
+/// What is known of a model's inputs by these tensors: the shapes of those that a run is given, which become f32 where
+/// they are f64, and the data of all others, which are constants.
+///
+/// Inputs that the model's shapes depend on, and all integers, are constants.
+pub fn bind(model: &Model, tensors: &mut BTreeMap<String, Tensor>) -> Result<Bindings> {
     let mut bindings = Bindings::new();
-    for (name, tensor) in &mut tensors {
+    for (name, tensor) in tensors {
         let mut all = model.inputs().iter().chain(model.optional_inputs());
         let input = all.find(|input| input.name == *name);
         let constant = input.is_some_and(|i| i.needed_at_load) || tensor.dtype() == DType::I64;
@@ -39,13 +56,13 @@ pub fn run_model(
             bindings.shape(name.as_str(), tensor.shape().to_vec())
         };
     }
-    let graph = model.graph(&bindings)?;
-    for (file, tensor, element) in run_graph(device, &model, &graph, tensors)? {
-        if let Some(file) = output(file) {
-            write(&file, &tensor, element).with_context(|| file.display().to_string())?;
-        }
-    }
-    Ok(())
+    Ok(bindings)
+}
+
+/// `NAME=FILE`; the name may hold `=` itself.
+pub fn named_file(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, file) = text.rsplit_once('=').ok_or("expected NAME=FILE.npy")?;
+    Ok((name.into(), file.into()))
 }
 
 /// The outputs of a model's graph: name, data and declared type of each. Those that are known already need no run.

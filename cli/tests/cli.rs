@@ -106,7 +106,7 @@ fn reads_the_digits(device: &str) {
     let lines = cli(&["run", "lenet5", &folder, "--device", device, "--json"]).json();
     assert_eq!(lines.len(), 20);
     for line in &lines {
-        assert_eq!(keys(line), sorted(&["image", "device", "top"]));
+        assert_eq!(keys(line), sorted(&["image", "device", "preprocess", "top"]));
         let image = line["image"].as_str().unwrap();
         let truth = image.strip_suffix(".png").unwrap().rsplit('-').next().unwrap();
         let top = line["top"].as_array().unwrap();
@@ -215,7 +215,15 @@ fn an_unknown_device_lists_those_there_are() {
 #[test]
 fn inspect_lists_layers_and_totals() {
     let report = cli(&["inspect", "lenet5", "--json"]).json().remove(0);
-    assert_eq!(keys(&report), sorted(&["model", "layers", "parameters", "macs"]));
+    let fields =
+        ["model", "layers", "parameters", "macs", "layers_after_passes", "cpu_only", "device", "memory"];
+    assert_eq!(keys(&report), sorted(&fields));
+    assert!(report["layers_after_passes"].as_u64() < Some(report["layers"].as_array().unwrap().len() as u64));
+    assert_eq!(report["cpu_only"], serde_json::json!([]));
+    let memory = |field: &str| report["memory"][field].as_u64().expect(field);
+    assert!(memory("weights") >= 4 * 61706);
+    assert!(memory("activations_lower_bound") > 4 * 6 * 28 * 28);
+    assert!(memory("peak_activations") >= memory("activations_lower_bound"));
     assert_eq!(
         (&report["model"], &report["parameters"], &report["macs"]),
         (&"lenet5".into(), &61706.into(), &416520.into())
@@ -240,6 +248,16 @@ fn inspect_lists_layers_and_totals() {
 }
 
 #[test]
+fn inspect_says_what_the_passes_and_the_device_make_of_it() {
+    let text = cli(&["inspect", "lenet5"]).ok();
+    for part in ["\npasses: 12 layers as written, ", "\nmemory on ", "peak activations ", "lower bound "] {
+        assert!(text.contains(part), "no '{part}' in: {text}");
+    }
+    assert!(text.contains("\nlayers that run on the CPU alone: none"), "{text}");
+    cli(&["inspect", "lenet5", "--device", "no such adapter"]).fails_with(&["'no such adapter'"]);
+}
+
+#[test]
 fn inspect_counts_the_whole_batch() {
     let report = cli(&["inspect", "lenet5", "--json", "--batch", "3"]).json().remove(0);
     assert_eq!((&report["parameters"], &report["macs"]), (&61706.into(), &(3 * 416520).into()));
@@ -251,6 +269,186 @@ fn inspect_knows_every_network() {
     for name in wgpu_cnn::zoo::NAMES {
         assert!(cli(&["inspect", name]).ok().contains(" parameters, "));
     }
+}
+
+/// A file among the tests' data.
+fn data(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name).display().to_string()
+}
+
+#[test]
+fn what_was_done_to_the_pixels_is_said() {
+    let applied = |model: &str, more: &[&str]| {
+        let picture = a_two();
+        let args = [&["run", model, &picture, "--device", "cpu", "--json"], more].concat();
+        cli(&args).json().remove(0)["preprocess"].clone()
+    };
+    assert_eq!(applied("lenet5", &[]), serde_json::json!({"mean": [0.], "std": [1.], "crop": 1.}));
+    assert_eq!(applied("lenet5", &["--mean", "-1", "--std", "2"])["mean"], serde_json::json!([-1.]));
+    let numbers = |value: &Value| -> Vec<f32> {
+        value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect()
+    };
+    let imagenet = applied("squeezenet1_1", &[]);
+    assert_eq!(numbers(&imagenet["mean"]), [0.485, 0.456, 0.406]);
+    assert_eq!(numbers(&imagenet["std"]), [0.229, 0.224, 0.225]);
+    assert_eq!(imagenet["crop"], 0.875);
+    let own = applied(&data("tiny.onnx"), &["--mean", "0.5,0.25,0", "--std", "1,2,3"]);
+    assert_eq!((numbers(&own["mean"]), numbers(&own["std"])), (vec![0.5, 0.25, 0.], vec![1., 2., 3.]));
+
+    let text = cli(&["run", &data("tiny.onnx"), &a_two(), "--device", "cpu"]).ok();
+    let line = text.lines().find(|line| line.starts_with("preprocessing: ")).expect(&text);
+    assert!(
+        line.contains("8x8") && line.contains("mean 0.485,0.456,0.406") && line.contains("crop 0.875"),
+        "{line}"
+    );
+}
+
+#[test]
+fn the_pixels_decide() {
+    let top = |more: &[&str]| {
+        let (tiny, picture) = (data("tiny.onnx"), a_two());
+        let args = ["run", &tiny, &picture, "--device", "cpu", "--json", "--top", "5"];
+        cli(&[&args, more].concat()).json().remove(0)["top"].clone()
+    };
+    let usual = top(&[]);
+    assert_eq!(usual, top(&["--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225"]));
+    assert_ne!(usual, top(&["--mean", "0.485,0.456,0.9"]));
+    let sum: f64 = usual.as_array().unwrap().iter().map(|class| class["probability"].as_f64().unwrap()).sum();
+    assert!((sum - 1.).abs() < 1e-5, "a softmax was taken for scores: {usual}");
+}
+
+#[test]
+fn a_wrong_count_of_means_or_deviations_is_refused() {
+    let run =
+        |model: &str, more: &[&str]| cli(&[&["run", model, &a_two(), "--device", "cpu"], more].concat());
+    run("lenet5", &["--mean", "0.4,0.4,0.4"]).fails_with(&["--mean has 3 numbers", "1 channels"]);
+    run(&data("tiny.onnx"), &["--std", "0.2,0.2"]).fails_with(&["--std has 2 numbers", "3 channels"]);
+    run(&data("tiny.onnx"), &["--mean", "0.2"]).fails_with(&["--mean has 1 numbers", "3 channels"]);
+    run("lenet5", &["--std", "0"]).fails_with(&["--std"]);
+    run("lenet5", &["--mean", "nan"]).fails_with(&["--mean"]);
+    assert_eq!(run("lenet5", &["--mean", "red"]).code, Some(2));
+}
+
+#[test]
+fn an_onnx_model_that_cannot_be_imported_gives_all_reasons() {
+    let file = data("unsupported.onnx");
+    let nodes = ["determinant", "frobnicated", "too_deep"];
+    let reasons = [&nodes[..], &["Det", "com.example", "Frobnicate", "channels"]].concat();
+    cli(&["run", &file, &a_two(), "--device", "cpu"]).fails_with(&reasons[..6]);
+    for command in ["verify", "bench"] {
+        cli(&[command, &file]).fails_with(&nodes);
+    }
+
+    let run = cli(&["inspect", &file]);
+    run.fails_with(&["unsupported.onnx", "3 of its nodes"]);
+    assert_eq!(run.stdout.lines().count(), 2 + 3, "{}", run.stdout);
+    assert!(reasons[..6].iter().all(|reason| run.stdout.contains(reason)), "{}", run.stdout);
+
+    let run = cli(&["inspect", &file, "--json"]);
+    assert_eq!(run.code, Some(1));
+    let report: Value = serde_json::from_str(&run.stdout).unwrap();
+    let unsupported = report["unsupported"].as_array().unwrap();
+    assert_eq!(unsupported.iter().map(|u| u["node"].as_str().unwrap()).collect::<Vec<_>>(), nodes);
+    assert_eq!(keys(&unsupported[0]), sorted(&["node", "op", "domain", "opset", "reason"]));
+}
+
+#[test]
+fn a_hostile_onnx_file_is_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("hostile.onnx");
+    let path = file.to_str().unwrap();
+    let whole = fs::read(data("tiny.onnx")).unwrap();
+    let mut damaged = whole.clone();
+    damaged.iter_mut().step_by(7).for_each(|byte| *byte ^= 0x55);
+    for bytes in [&b""[..], b"not a model", &whole[..whole.len() / 2], &damaged, &[0xff; 4096]] {
+        fs::write(&file, bytes).unwrap();
+        for args in [&["inspect", path][..], &["verify", path], &["run", path, &a_two(), "--device", "cpu"]] {
+            cli(args).fails_with(&["hostile.onnx"]);
+        }
+    }
+    fs::remove_file(&file).unwrap();
+    cli(&["inspect", path]).fails_with(&["hostile.onnx"]);
+}
+
+/// What `verify` says of a model that it finds right.
+fn verified(args: &[&str]) -> Value {
+    let report = cli(&[&["verify", "--json"], args].concat()).json().remove(0);
+    assert_eq!(keys(&report), sorted(&["model", "device", "reference", "layers", "outputs", "passed"]));
+    assert_eq!(report["passed"], true);
+    for line in report["layers"].as_array().unwrap().iter().chain(report["outputs"].as_array().unwrap()) {
+        assert_eq!(keys(line), sorted(&["name", "op", "error", "bound", "of_bound", "source"]));
+        let number = |field: &str| line[field].as_f64().expect(field);
+        assert!(number("of_bound") <= 1. && number("error") >= 0., "{line}");
+        let exact = line["source"] == "exact: bit for bit";
+        assert!(if exact { number("error") == 0. } else { number("bound") > 0. }, "{line}");
+        // A bound that says something: the values are about 1.
+        assert!(number("bound") < 1e-2, "{line}");
+    }
+    report
+}
+
+#[test]
+fn verify_finds_lenet5_right() {
+    let report = verified(&["lenet5", "--batch", "2"]);
+    assert_eq!(report["layers"].as_array().unwrap().len(), 12);
+    assert_eq!(report["outputs"].as_array().unwrap().len(), 1);
+    // After the passes activations are part of the layers before them.
+    assert!(verified(&["lenet5", "--passes"])["layers"].as_array().unwrap().len() < 12);
+
+    let text = cli(&["verify", "lenet5"]).ok();
+    assert!(text.contains("\nverified: ") && text.contains("| conv1 "), "{text}");
+}
+
+#[test]
+fn verify_finds_an_onnx_model_right() {
+    let report = verified(&[&data("tiny.onnx")]);
+    let ops: Vec<_> =
+        report["layers"].as_array().unwrap().iter().map(|layer| layer["op"].as_str().unwrap()).collect();
+    for op in ["conv", "batch_norm", "activation", "pool", "lrn", "normalize", "binary", "conv_transpose"] {
+        assert!(ops.contains(&op), "{ops:?}");
+    }
+    assert_ne!(report["layers"], verified(&[&data("tiny.onnx"), "--seed", "1"])["layers"]);
+    verified(&[&data("tiny.onnx"), "--passes", "--batch", "3"]);
+}
+
+#[test]
+fn verify_takes_a_given_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("zeros.npy");
+    let mut bytes = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+    let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 1, 32, 32), }";
+    bytes.extend(format!("{header:<117}\n").bytes());
+    bytes.resize(128 + 4 * 2 * 32 * 32, 0);
+    fs::write(&file, bytes).unwrap();
+    let input = |name: &str| format!("{name}={}", file.display());
+    let report = verified(&["lenet5", "--input", &input("input")]);
+    // Of zeros the first layer leaves its bias, without an error.
+    assert_eq!(report["layers"][0]["error"], 0.);
+    cli(&["verify", "lenet5", "--input", &input("picture")]).fails_with(&["'picture'", "input"]);
+    cli(&["verify", &data("tiny.onnx"), "--input", &input("image")]).fails_with(&["image"]);
+    assert_eq!(cli(&["verify", "lenet5", "--input", "zeros.npy"]).code, Some(2));
+}
+
+#[test]
+fn verify_needs_something_to_compare() {
+    cli(&["verify", "lenet5", "--device", "cpu"]).fails_with(&["'cpu'", "CPU backend"]);
+    cli(&["verify", "lenet5", "--device", "no such adapter"]).fails_with(&["'no such adapter'"]);
+    let help = cli(&["verify", "--help"]).ok();
+    assert!(help.contains("2 K 2^-24") && help.contains("exit code is 1"), "{help}");
+}
+
+#[test]
+fn the_page_of_operators_is_what_the_command_prints() {
+    let page = cli(&["operators", "--markdown"]).ok();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/OPERATORS.md");
+    let written = fs::read_to_string(file).unwrap();
+    assert!(
+        written == page,
+        "docs/OPERATORS.md is out of date; cargo run -- operators --markdown > docs/OPERATORS.md"
+    );
+    let listed = cli(&["operators", "--json"]).json();
+    assert_eq!(listed.len(), wgpu_cnn::onnx::operators().count());
+    assert!(listed.iter().all(|line| page.contains(&format!("| {} ", line["operator"].as_str().unwrap()))));
 }
 
 const BENCH_FIELDS: [&str; 13] = [
