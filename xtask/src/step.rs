@@ -38,9 +38,14 @@ impl Drop for Steps {
 pub fn command(line: &str) -> Command {
     let mut words = line.split(' ');
     let mut command = Command::new(words.next().unwrap_or_default());
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    command.args(words).current_dir(here.parent().unwrap_or(here));
+    command.args(words).current_dir(root());
     command
+}
+
+/// The workspace's root.
+pub fn root() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
 }
 
 /// `cargo` with these arguments, in the workspace's root.
