@@ -21,6 +21,7 @@ pub fn run(steps: &mut Steps) -> Result<()> {
         steps.run("onnx figures", || suite.figures()),
         steps.run("onnx on the CPU", || suite.conformance("cpu")),
         steps.run("onnx on the GPU", || suite.conformance("gpu")),
+        steps.run("onnx written", || suite.exported()),
     ];
     results.into_iter().collect()
 }
@@ -103,6 +104,15 @@ impl Suite {
     fn figures(&self) -> Result<()> {
         let mut figures = self.script(&["networks.py", "figures"]);
         step::run(figures.arg("--data").arg(&self.data).arg("--prog").arg(&self.program))
+    }
+
+    /// Networks and single operators written as ONNX, which onnxruntime must compute alike.
+    fn exported(&self) -> Result<()> {
+        // The test writes a file for each operator and attribute.
+        step::run(&mut step::cargo("test --quiet --package wgpu-cnn --test export"))?;
+        let cases = self.data.with_file_name("tmp").join("export");
+        let mut exported = self.script(&["exported.py"]);
+        step::run(exported.arg("--prog").arg(&self.program).arg("--cases").arg(cases))
     }
 
     /// The driver on one backend, without lists.

@@ -9,7 +9,7 @@ use super::node::{Node, integer, size};
 use crate::ops::broadcast::broadcast;
 use crate::ops::rearrange::{AxisMap, Border, Rearrange};
 use crate::ops::{Concat, Gather, Select};
-use crate::tensor::Tensor;
+use crate::tensor::{Shape, Tensor};
 
 /// Identity.
 pub(super) fn identity(n: &mut Node) -> Result<Vec<Val>, Refusal> {
@@ -134,7 +134,7 @@ pub(super) fn transpose(n: &mut Node) -> Result<Vec<Val>, Refusal> {
 pub(super) fn expand(n: &mut Node) -> Result<Vec<Val>, Refusal> {
     let x = n.required(0)?;
     let shape = n.known_integers(1, "the shape")?.ok_or("the shape is missing")?;
-    let shape = shape.iter().map(|&d| size(d, "shape")).collect::<Result<Vec<_>, _>>()?;
+    let shape = Shape::new(shape.iter().map(|&d| size(d, "shape")).collect::<Result<Vec<_>, _>>()?)?;
     let dims = n.to.dims(x);
     let (out, _) = broadcast(&[&dims, &shape])?;
     if out == dims {

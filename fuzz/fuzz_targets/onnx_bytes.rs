@@ -1,0 +1,11 @@
+//! Any bytes as an ONNX file.
+
+#![no_main]
+
+#[path = "../targets.rs"]
+#[allow(dead_code)]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    targets::onnx_bytes(data);
+});

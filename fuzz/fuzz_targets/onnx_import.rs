@@ -1,0 +1,11 @@
+//! Bytes that choose the operators and attributes of a well-formed ONNX file.
+
+#![no_main]
+
+#[path = "../targets.rs"]
+#[allow(dead_code)]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    targets::onnx_import(data);
+});

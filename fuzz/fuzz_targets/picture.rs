@@ -1,0 +1,11 @@
+//! Any bytes as a PNG or JPEG picture.
+
+#![no_main]
+
+#[path = "../targets.rs"]
+#[allow(dead_code)]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    targets::picture(data);
+});
