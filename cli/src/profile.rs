@@ -23,7 +23,7 @@ use crate::{bench, devices, model};
 ///
 /// A GPU's steps are timed by its own timestamps, the CPU's by the clock; each figure is a median. GFLOP/s counts two
 /// operations per multiply-accumulate of the layer, GB/s each tensor it reads or writes once. The peak is what this
-/// library reaches on the device: the fastest of three matrix products, and a copy.
+/// library reaches on the device: the fastest of two matrix products and two convolutions, and a copy.
 #[derive(clap::Args)]
 pub struct Args {
     #[arg(value_name = "MODEL", help = model::help())]
@@ -148,16 +148,18 @@ fn inputs(graph: &Graph) -> Result<Vec<Tensor>> {
     graph.inputs().iter().map(|&id| bench::input(&graph.value(id).info.shape)).collect()
 }
 
-/// The fastest of two matrix products and a 1x1 convolution, which is one too, all with the right operand prepared at
-/// plan time; and a ReLU over 64 MiB, which copies but for the signs.
+/// The fastest of two matrix products and two convolutions, all with weights prepared at plan time; and a ReLU over 64 MiB,
+/// which copies but for the signs.
 fn peak(device: &Device) -> Result<Peak> {
     let times = |graph: &Graph| -> Result<Vec<f64>> {
         let steps = device.compile(graph)?.profile(&inputs(graph)?, 3)?;
         Ok(steps.iter().map(|step| step.milliseconds).collect())
     };
-    let convolution = Network::new("product", [1024, 32, 32]).conv2d(Conv2d::new(1024, 1)).build()?;
+    let pointwise = Network::new("pointwise", [1024, 32, 32]).conv2d(Conv2d::new(1024, 1)).build()?;
+    let convolution =
+        Network::new("convolution", [256, 28, 28]).conv2d(Conv2d::new(256, 3).padding(1)).build()?;
     let mut gflops: f64 = 0.0;
-    for graph in [product(512)?, product(1024)?, convolution] {
+    for graph in [product(512)?, product(1024)?, pointwise, convolution] {
         // Without what prepares its operands.
         let longest = times(&graph)?.into_iter().fold(0.0, f64::max);
         gflops = gflops.max(2e-6 * graph.summary().macs as f64 / longest);

@@ -1,5 +1,7 @@
 //! Memory for a recording's buffers and images: shared by liveness, and in a checked plan fenced and poisoned.
 
+use std::collections::HashSet;
+
 use super::device::GpuDevice;
 use super::recording::{BufferId, Content, Form, Recording};
 use crate::error::{Error, Result};
@@ -137,10 +139,15 @@ pub(crate) fn fits_image(limits: &wgpu::Limits, words: usize) -> bool {
     width.max(height) <= u64::from(limits.max_texture_dimension_2d)
 }
 
-/// [`Error::TooLarge`] where a buffer is past the device's limits.
+/// [`Error::TooLarge`] where a buffer that is used is past the device's limits.
 pub(super) fn check_limits(recording: &Recording, options: &PlanOptions) -> Result<()> {
-    for buffer in recording.buffers.iter().filter(|b| b.form == Form::Words) {
-        check_size(&recording.limits, &buffer.name, buffer.words, options)?;
+    let used: HashSet<_> =
+        recording.dispatches.iter().flat_map(|d| d.reads.iter().chain(&d.writes)).collect();
+    for (i, buffer) in recording.buffers.iter().enumerate() {
+        let computed = matches!(buffer.content, Content::Computed);
+        if buffer.form == Form::Words && (!computed || used.contains(&BufferId(i))) {
+            check_size(&recording.limits, &buffer.name, buffer.words, options)?;
+        }
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! `kernel` turns a WGSL file and constants into pipeline source, `ops/` choose and record each operator's kernels
 //! onto a `recording`, and `plan` gives that recording memory, pipelines and bind groups on a `device`.
 
+mod cells;
 mod device;
 mod image;
 pub(crate) mod kernel;

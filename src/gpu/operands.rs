@@ -16,9 +16,12 @@ pub(super) fn record(
     options: &PlanOptions,
 ) -> Result<(Recording, Vec<BufferId>, Vec<BufferId>)> {
     let mut recording = Recording::new(device.device().limits(), device.is_software());
-    // Before the operators record: they would cut what is far too large into very many pieces.
+    // Before the operators record: they would cut what is far too large into very many pieces. What fits an image need
+    // not fit a buffer.
     for value in graph.values().iter().filter(|value| value.constant.is_none()) {
-        check_size(&recording.limits, &value.name, value.info.shape.elements(), options)?;
+        if !(recording.software && image::fits(&value.info.shape, &recording.limits)) {
+            check_size(&recording.limits, &value.name, value.info.shape.elements(), options)?;
+        }
     }
     let mut places = Places {
         roots: roots(graph, options),

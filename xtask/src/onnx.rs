@@ -109,7 +109,7 @@ impl Suite {
     /// Networks and single operators written as ONNX, which onnxruntime must compute alike.
     fn exported(&self) -> Result<()> {
         // The test writes a file for each operator and attribute.
-        step::run(&mut step::cargo("test --quiet --package wgpu-cnn --test export"))?;
+        step::run(&mut step::cargo("test --quiet --workspace --test export"))?;
         let cases = self.data.with_file_name("tmp").join("export");
         let mut exported = self.script(&["exported.py"]);
         step::run(exported.arg("--prog").arg(&self.program).arg("--cases").arg(cases))

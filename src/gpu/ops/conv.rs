@@ -3,9 +3,10 @@
 //! Thin groups are summed directly.
 
 use super::gemm::{self, Form, Params as Product, Source, last_four};
-use super::im2col::{self, Layout, spatial};
+use super::im2col::{self, Layout};
 use super::{INDEX, every_activation};
 use crate::error::Result;
+use crate::gpu::cells::{Cells, spatial};
 use crate::gpu::image;
 use crate::gpu::kernel::Kernel;
 use crate::gpu::operands::Operands;
@@ -25,12 +26,7 @@ struct Direct {
     group_filters: u32,
     count: u32,
     padding: [u32; 3],
-    input_size: [u32; 4],
-    output_size: [u32; 4],
-    kernel: [u32; 4],
-    stride: [u32; 4],
-    dilation: [u32; 4],
-    before: [u32; 4],
+    cells: Cells,
 }
 
 fn direct_kernel(has_bias: bool, has_residual: bool, activation: Option<Activation>) -> Kernel {
@@ -103,12 +99,7 @@ pub(super) fn record(
             group_filters: (filters / op.groups) as u32,
             count: count as u32,
             padding: [0; 3],
-            input_size: spatial(&axes, |a| a.input, 1),
-            output_size: spatial(&axes, |a| a.output, 1),
-            kernel: spatial(&axes, |a| a.kernel, 1),
-            stride: spatial(&axes, |a| a.stride, 1),
-            dilation: spatial(&axes, |a| a.dilation, 1),
-            before: spatial(&axes, |a| a.before, 0),
+            cells: Cells::new(&axes),
         };
         let kernel = direct_kernel(bias.is_some(), residual.is_some(), op.activation);
         let reads = [input, weight, bias.unwrap_or(input), residual.unwrap_or(input)];

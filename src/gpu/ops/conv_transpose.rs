@@ -1,8 +1,8 @@
 //! Transposed convolution: one invocation per output element.
 
-use super::im2col::spatial;
 use super::{INDEX, every_activation};
 use crate::error::Result;
+use crate::gpu::cells::Cells;
 use crate::gpu::kernel::Kernel;
 use crate::gpu::operands::Operands;
 use crate::gpu::recording::Recording;
@@ -20,12 +20,7 @@ struct Params {
     group_filters: u32,
     count: u32,
     padding: [u32; 3],
-    input_size: [u32; 4],
-    output_size: [u32; 4],
-    kernel: [u32; 4],
-    stride: [u32; 4],
-    dilation: [u32; 4],
-    before: [u32; 4],
+    cells: Cells,
 }
 
 fn kernel(has_bias: bool, activation: Option<Activation>) -> Kernel {
@@ -57,12 +52,7 @@ pub(super) fn record(
         group_filters: (filters / op.groups) as u32,
         count: count as u32,
         padding: [0; 3],
-        input_size: spatial(&axes, |a| a.input, 1),
-        output_size: spatial(&axes, |a| a.output, 1),
-        kernel: spatial(&axes, |a| a.kernel, 1),
-        stride: spatial(&axes, |a| a.stride, 1),
-        dilation: spatial(&axes, |a| a.dilation, 1),
-        before: spatial(&axes, |a| a.before, 0),
+        cells: Cells::new(&axes),
     };
     let [input, weight] = [operands.get(0, site, recording)?, operands.get(1, site, recording)?];
     let bias = operands.optional(2, site, recording)?;

@@ -374,7 +374,7 @@ pub(super) fn record(
 }
 
 /// At most four values, each times `unit`, behind as many of `fill` as make them four.
-pub(super) fn last_four(values: &[usize], unit: usize, fill: u32) -> [u32; 4] {
+pub(in crate::gpu) fn last_four(values: &[usize], unit: usize, fill: u32) -> [u32; 4] {
     let mut four = [fill; 4];
     for (to, from) in four.iter_mut().rev().zip(values.iter().rev()) {
         *to = (from * unit) as u32;

@@ -1,8 +1,8 @@
 //! im2col: one invocation per element of the matrix.
 
 use super::INDEX;
-use super::gemm::last_four;
 use crate::error::Result;
+use crate::gpu::cells::Cells;
 use crate::gpu::kernel::Kernel;
 use crate::gpu::operands::Operands;
 use crate::gpu::recording::{BufferId, Recording};
@@ -19,22 +19,11 @@ struct Params {
     rows: u32,
     start: u32,
     count: u32,
-    input_size: [u32; 4],
-    output_size: [u32; 4],
-    kernel: [u32; 4],
-    stride: [u32; 4],
-    dilation: [u32; 4],
-    before: [u32; 4],
+    cells: Cells,
     row_step: u32,
     split: u32,
     image_step: u32,
     padding: u32,
-}
-
-/// One number of each axis as (depth, height, width, 0), missing axes as `fill`.
-pub(super) fn spatial(axes: &[Axis], of: impl Fn(&Axis) -> usize, fill: u32) -> [u32; 4] {
-    let [_, z, y, x] = last_four(&axes.iter().map(of).collect::<Vec<_>>(), 1, fill);
-    [z, y, x, 0]
 }
 
 /// Where the matrix's elements go.
@@ -71,12 +60,7 @@ pub(super) fn dispatch(
         rows: rows as u32,
         start: start as u32,
         count: count as u32,
-        input_size: spatial(axes, |a| a.input, 1),
-        output_size: spatial(axes, |a| a.output, 1),
-        kernel: spatial(axes, |a| a.kernel, 1),
-        stride: spatial(axes, |a| a.stride, 1),
-        dilation: spatial(axes, |a| a.dilation, 1),
-        before: spatial(axes, |a| a.before, 0),
+        cells: Cells::new(axes),
         row_step: layout.row_step as u32,
         split: layout.split as u32,
         image_step: layout.image_step as u32,

@@ -11,7 +11,7 @@ mod concat;
 mod conv;
 mod conv_transpose;
 mod gather;
-mod gemm;
+pub(super) mod gemm;
 mod im2col;
 mod lrn;
 mod normalize;

@@ -1,8 +1,8 @@
 //! Pooling: one invocation per output element.
 
 use super::INDEX;
-use super::im2col::spatial;
 use crate::error::Result;
+use crate::gpu::cells::{Cells, spatial};
 use crate::gpu::image;
 use crate::gpu::kernel::Kernel;
 use crate::gpu::operands::Operands;
@@ -17,12 +17,7 @@ const GROUP: usize = 64;
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::NoUninit)]
 struct Params {
-    input_size: [u32; 4],
-    output_size: [u32; 4],
-    kernel: [u32; 4],
-    stride: [u32; 4],
-    dilation: [u32; 4],
-    before: [u32; 4],
+    cells: Cells,
     padded_size: [u32; 4],
     count: u32,
     p: f32,
@@ -84,12 +79,7 @@ pub(super) fn record(
     }
     let count = site.output(0).shape.elements();
     let params = Params {
-        input_size: spatial(&axes, |a| a.input, 1),
-        output_size: spatial(&axes, |a| a.output, 1),
-        kernel: spatial(&axes, |a| a.kernel, 1),
-        stride: spatial(&axes, |a| a.stride, 1),
-        dilation: spatial(&axes, |a| a.dilation, 1),
-        before: spatial(&axes, |a| a.before, 0),
+        cells: Cells::new(&axes),
         padded_size: spatial(&axes, |a| a.before + a.input + a.after, 1),
         count: count as u32,
         p: if let PoolKind::Lp { p } = op.kind { p } else { 1.0 },

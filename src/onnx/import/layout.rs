@@ -8,7 +8,7 @@ use super::builder::Val;
 use super::node::{Node, integer, size};
 use crate::ops::broadcast::broadcast;
 use crate::ops::rearrange::{AxisMap, Border, Rearrange};
-use crate::ops::{Concat, Gather, Select};
+use crate::ops::{Concat, Gather, Reshape, Select};
 use crate::tensor::{Shape, Tensor};
 
 /// Identity.
@@ -83,7 +83,11 @@ pub(super) fn flatten(n: &mut Node) -> Result<Vec<Val>, Refusal> {
     // The axis may be one past the last.
     let axis = if axis == integer(dims.len()) { dims.len() } else { n.axis(axis, dims.len())? };
     let (rows, columns) = dims.split_at(axis);
-    Ok(vec![n.to.reshape(x, vec![rows.iter().product(), columns.iter().product()])?])
+    if dims[..] == [rows.iter().product::<usize>(), columns.iter().product()] {
+        return Ok(vec![x]);
+    }
+    // Not the shape it comes to, so that the graph can be asked for another batch.
+    Ok(vec![n.to.emit(Reshape::Flatten { axis }, &[x])?])
 }
 
 /// Squeeze: all axes of size 1 unless some are named.
