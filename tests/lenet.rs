@@ -37,7 +37,8 @@ fn the_cpu_reads_handwriting() {
 
 #[test]
 fn the_gpu_reads_handwriting_in_every_variant() {
-    let gpu = Device::gpu().expect("the tests need a GPU adapter; `cargo xtask test` installs a software one");
+    let gpu =
+        Device::gpu().expect("the tests need a GPU adapter; `cargo xtask test` installs a software one");
     let mut options = PlanOptions::default();
     check(&gpu, &options);
     let variants = wgpu_cnn::gpu::variants();
