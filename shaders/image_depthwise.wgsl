@@ -26,12 +26,6 @@ struct Params {
 
 const GROUP = 16u;
 
-// A pixel of the row that starts at this texel; zeros beside it.
-fn load(start: u32, column: i32) -> vec4<f32> {
-    let texel = textureLoad(input, texel_at(start + u32(max(column, 0))));
-    return select(vec4<f32>(), texel, column >= 0 && column < i32(params.input_width));
-}
-
 @compute @workgroup_size(GROUP)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,

@@ -72,7 +72,3 @@ fn main(
     }
     textureStore(output, texel_at(i), value);
 }
-
-fn is_nan4(x: vec4<f32>) -> vec4<bool> {
-    return vec4(is_nan(x.x), is_nan(x.y), is_nan(x.z), is_nan(x.w));
-}

@@ -208,7 +208,12 @@ impl Memory {
             let region = match &buffer.content {
                 Content::Constant { tensor, range } => {
                     let layout = format!("{range:?}");
-                    device.weight(tensor, &layout, || Ok(fill(&to_words(tensor)?[range.clone()])))?
+                    device.weight(tensor, &layout, || {
+                        Ok(match tensor.values::<f32>() {
+                            Ok(values) => fill(bytemuck::cast_slice(&values[range.clone()])),
+                            Err(_) => fill(&to_words(tensor)?[range.clone()]),
+                        })
+                    })?
                 }
                 Content::Packed { tensor, layout, packing } => device.weight(tensor, layout, || {
                     let words: Vec<u32> =

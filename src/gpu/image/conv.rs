@@ -55,6 +55,7 @@ impl Row {
 
     fn specialise(&self, kernel: Kernel) -> Kernel {
         kernel
+            .with(include_str!("../../../shaders/shared/image_row.wgsl"))
             .constant("PIXELS", self.pixels)
             .constant("KERNEL_WIDTH", self.kernel)
             .constant("STRIDE_X", self.stride)

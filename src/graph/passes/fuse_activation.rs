@@ -12,7 +12,7 @@ pub(super) fn run(graph: &mut Graph) {
         let Op::Activation(activation) = graph.nodes[i].op else { continue };
         let Some(input) = graph.nodes[i].inputs[0] else { continue };
         let Some(producer) = graph.sole_producer(input, i) else { continue };
-        if !fused.contains(&producer) && set_activation(&mut graph.nodes[producer].op, activation) {
+        if set_activation(&mut graph.nodes[producer].op, activation) {
             graph.nodes[producer].outputs = graph.nodes[i].outputs.clone();
             // The merged node's own output is nothing's any more, and must not be found again as a producer.
             graph.nodes[i].outputs.clear();
