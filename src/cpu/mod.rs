@@ -1,6 +1,7 @@
 //! The CPU backend: a graph's nodes as closures over slices, run one after another on all cores.
 
 pub(crate) mod activation;
+pub(crate) mod activation_gradient;
 pub(crate) mod arg_reduce;
 pub(crate) mod batch_norm;
 pub(crate) mod binary;

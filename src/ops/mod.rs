@@ -5,6 +5,7 @@
 //! the one list of them.
 
 pub mod activation;
+pub mod activation_gradient;
 pub mod arg_reduce;
 pub mod batch_norm;
 pub mod binary;
@@ -27,6 +28,7 @@ pub mod softmax;
 pub(crate) mod broadcast;
 
 pub use activation::Activation;
+pub use activation_gradient::ActivationGradient;
 pub use arg_reduce::ArgReduce;
 pub use batch_norm::BatchNorm;
 pub use binary::Binary;
@@ -55,6 +57,7 @@ macro_rules! for_each_op {
     ($with:ident) => {
         $with! {
             activation Activation,
+            activation_gradient ActivationGradient,
             arg_reduce ArgReduce,
             batch_norm BatchNorm,
             binary Binary,
@@ -127,6 +130,8 @@ pub enum OpError {
     },
     /// A window that does not fit.
     Window(WindowError),
+    /// Asked for in a form of the network that has operators of inference alone.
+    TrainingOnly,
 }
 
 impl OpError {

@@ -9,6 +9,7 @@ mod support;
 mod harness;
 
 mod activation;
+mod activation_gradient;
 mod arg_reduce;
 mod batch_norm;
 mod binary;

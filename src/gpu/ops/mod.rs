@@ -4,6 +4,7 @@
 //! kernel it may choose, specialised in every way that changes the code, for the tests that need no GPU.
 
 mod activation;
+mod activation_gradient;
 mod arg_reduce;
 mod batch_norm;
 mod binary;
