@@ -45,6 +45,7 @@ pub mod plan;
 pub mod receptive;
 pub mod session;
 pub mod tensor;
+pub mod train;
 pub mod window;
 pub mod zoo;
 
