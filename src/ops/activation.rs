@@ -134,6 +134,41 @@ impl Activation {
     }
 }
 
+impl Activation {
+    /// Whether [`crate::ops::ActivationGradient`] takes this function's output rather than its input: where the output
+    /// determines the derivative, without loss of digits, the input need not be kept for it.
+    pub fn gradient_from_output(&self) -> bool {
+        match *self {
+            // For other parameters the two pieces have outputs in common.
+            Activation::LeakyRelu { alpha } | Activation::Elu { alpha } => alpha > 0.0,
+            Activation::Selu { alpha, gamma } => alpha > 0.0 && gamma > 0.0,
+            Activation::ThresholdedRelu { alpha } => alpha >= 0.0,
+            Activation::Relu
+            | Activation::Clip { .. }
+            | Activation::Celu { .. }
+            | Activation::Sigmoid
+            | Activation::HardSigmoid { .. }
+            | Activation::Tanh
+            | Activation::Softplus
+            | Activation::Exp
+            | Activation::Sqrt
+            | Activation::Reciprocal
+            | Activation::Neg
+            | Activation::Floor
+            | Activation::Ceil => true,
+            Activation::Softsign
+            | Activation::Silu { .. }
+            | Activation::HardSwish
+            | Activation::Gelu
+            | Activation::GeluTanh
+            | Activation::Mish
+            | Activation::Erf
+            | Activation::Log
+            | Activation::Abs => false,
+        }
+    }
+}
+
 impl Operator for Activation {
     fn infer(&self, inputs: &mut Infer) -> Result<Vec<Info>, OpError> {
         Ok(vec![Info::f32(inputs.f32("an input")?.clone())])

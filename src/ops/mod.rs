@@ -5,12 +5,15 @@
 //! the one list of them.
 
 pub mod activation;
+pub mod activation_gradient;
+pub mod adam;
 pub mod arg_reduce;
 pub mod batch_norm;
 pub mod binary;
 pub mod concat;
 pub mod conv;
 pub mod conv_transpose;
+pub mod dropout;
 pub mod gather;
 pub mod gemm;
 pub mod im2col;
@@ -22,17 +25,21 @@ pub mod reduce;
 pub mod resample;
 pub mod reshape;
 pub mod select;
+pub mod sgd;
 pub mod softmax;
 
 pub(crate) mod broadcast;
 
 pub use activation::Activation;
+pub use activation_gradient::ActivationGradient;
+pub use adam::Adam;
 pub use arg_reduce::ArgReduce;
 pub use batch_norm::BatchNorm;
 pub use binary::Binary;
 pub use concat::Concat;
 pub use conv::Conv;
 pub use conv_transpose::ConvTranspose;
+pub use dropout::Dropout;
 pub use gather::Gather;
 pub use gemm::Gemm;
 pub use im2col::Im2col;
@@ -44,6 +51,7 @@ pub use reduce::{Reduce, ReduceKind};
 pub use resample::Resample;
 pub use reshape::Reshape;
 pub use select::Select;
+pub use sgd::Sgd;
 pub use softmax::Softmax;
 
 use crate::graph::Info;
@@ -55,12 +63,15 @@ macro_rules! for_each_op {
     ($with:ident) => {
         $with! {
             activation Activation,
+            activation_gradient ActivationGradient,
+            adam Adam,
             arg_reduce ArgReduce,
             batch_norm BatchNorm,
             binary Binary,
             concat Concat,
             conv Conv,
             conv_transpose ConvTranspose,
+            dropout Dropout,
             gather Gather,
             gemm Gemm,
             im2col Im2col,
@@ -72,6 +83,7 @@ macro_rules! for_each_op {
             resample Resample,
             reshape Reshape,
             select Select,
+            sgd Sgd,
             softmax Softmax,
         }
     };
@@ -127,6 +139,8 @@ pub enum OpError {
     },
     /// A window that does not fit.
     Window(WindowError),
+    /// Asked for in a form of the network that has operators of inference alone.
+    TrainingOnly,
 }
 
 impl OpError {

@@ -4,12 +4,15 @@
 //! kernel it may choose, specialised in every way that changes the code, for the tests that need no GPU.
 
 mod activation;
+mod activation_gradient;
+mod adam;
 mod arg_reduce;
 mod batch_norm;
 mod binary;
 mod concat;
 mod conv;
 mod conv_transpose;
+mod dropout;
 mod gather;
 pub(super) mod gemm;
 mod im2col;
@@ -21,6 +24,7 @@ mod reduce;
 mod resample;
 mod reshape;
 mod select;
+mod sgd;
 mod softmax;
 
 use super::kernel::Kernel;
