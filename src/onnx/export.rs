@@ -373,6 +373,9 @@ impl<'g> Layer<'_, 'g> {
             Op::Concat(op) => layout::concat(self, op),
             Op::Conv(op) => windowed::conv(self, op)?,
             Op::ConvTranspose(op) => windowed::conv_transpose(self, op)?,
+            Op::ConvWeight(_) | Op::PoolGradient(_) => {
+                return Err(OpError::shape("an operator of inference, for ONNX has no other", "a gradient"));
+            }
             Op::Gather(op) => layout::gather(self, op)?,
             Op::Gemm(op) => arithmetic::gemm(self, op),
             Op::Im2col(op) => windowed::im2col(self, op)?,
