@@ -7,6 +7,8 @@ use crate::gpu::GpuDevice;
 use crate::graph::Graph;
 use crate::graph::passes::Folded;
 use crate::plan::{Plan, PlanOptions};
+use crate::stepper::Stepper;
+use crate::tensor::Tensor;
 
 /// What a device is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,6 +186,37 @@ impl Device {
     /// As [`Device::compile`].
     pub async fn compile_async(&self, graph: &Graph, options: &PlanOptions) -> Result<Plan> {
         self.compile_sharing(graph, options, &Folded::default()).await
+    }
+
+    /// Compiles a graph some of whose outputs are inputs of its next run: `(output, input)` numbers, whose values stay on
+    /// the device and start as `state`, in the same order.
+    ///
+    /// # Errors
+    /// As [`Device::compile`]; [`crate::Error::Graph`] where an output cannot be carried to its input,
+    /// [`crate::Error::Input`] where `state` does not fit.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn compile_stepper(
+        &self,
+        graph: &Graph,
+        options: &PlanOptions,
+        carried: &[(usize, usize)],
+        state: &[Tensor],
+    ) -> Result<Stepper> {
+        pollster::block_on(self.compile_stepper_async(graph, options, carried, state))
+    }
+
+    /// As [`Device::compile_stepper`], without blocking on the device.
+    ///
+    /// # Errors
+    /// As [`Device::compile_stepper`].
+    pub async fn compile_stepper_async(
+        &self,
+        graph: &Graph,
+        options: &PlanOptions,
+        carried: &[(usize, usize)],
+        state: &[Tensor],
+    ) -> Result<Stepper> {
+        Stepper::compile(self.as_gpu(), graph, options, carried, state).await
     }
 
     /// As [`Device::compile_async`], sharing folded weights with the other plans compiled with the same `folded`.

@@ -44,6 +44,7 @@ pub mod picture;
 pub mod plan;
 pub mod receptive;
 pub mod session;
+pub mod stepper;
 pub mod tensor;
 pub mod window;
 pub mod zoo;
@@ -59,6 +60,7 @@ pub use network::{Conv2d, Network, Pool2d};
 pub use ops::Activation;
 pub use plan::{Plan, PlanOptions};
 pub use session::Session;
+pub use stepper::Stepper;
 pub use tensor::{DType, Shape, Tensor};
 
 /// The examples of the README, as tests.

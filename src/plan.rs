@@ -4,7 +4,7 @@ use crate::cpu::CpuPlan;
 use crate::error::{Error, Result};
 use crate::gpu::GpuPlan;
 use crate::graph::passes::{Folded, Passes, optimize_with};
-use crate::graph::{Graph, Info, Node};
+use crate::graph::{Graph, Info, Node, ValueId};
 use crate::ops::OpError;
 use crate::tensor::{DType, Shape, Tensor};
 
@@ -115,13 +115,9 @@ impl Plan {
     }
 
     fn new(graph: &Graph, options: &PlanOptions, backend: Backend) -> Self {
-        let port = |&id| {
-            let value = graph.value(id);
-            Port { name: value.name.clone(), info: value.info.clone() }
-        };
         Plan {
-            inputs: graph.inputs().iter().map(port).collect(),
-            outputs: graph.outputs().iter().map(port).collect(),
+            inputs: ports(graph, graph.inputs()),
+            outputs: ports(graph, graph.outputs()),
             reject_nan: options.reject_nan,
             backend,
         }
@@ -214,34 +210,44 @@ impl Plan {
     }
 
     fn check_inputs(&self, inputs: &[Tensor]) -> Result<()> {
-        if inputs.len() != self.inputs.len() {
-            return Err(Error::Graph(format!(
-                "the plan takes {} inputs, got {}",
-                self.inputs.len(),
-                inputs.len()
-            )));
-        }
-        for (port, tensor) in self.inputs.iter().zip(inputs) {
-            let mismatch = |actual: String| Error::Input {
-                name: port.name.clone(),
-                expected: format!("{} {}", port.info.dtype, port.info.shape),
-                actual,
-            };
-            if *tensor.shape() != port.info.shape || tensor.dtype() != port.info.dtype {
-                return Err(mismatch(format!("{} {}", tensor.dtype(), tensor.shape())));
-            }
-            if self.reject_nan
-                && let Ok(values) = tensor.values::<f32>()
-                && let Some(at) = values.iter().position(|v| v.is_nan())
-            {
-                return Err(mismatch(format!("a NaN at element {at}")));
-            }
-        }
-        Ok(())
+        check_inputs(&self.inputs, inputs, self.reject_nan)
     }
 }
 
-fn prepare(graph: &Graph, options: &PlanOptions, folded: &Folded) -> Result<Graph> {
+/// That `inputs` are what `ports` say, and where `reject_nan`, numbers.
+pub(crate) fn check_inputs(ports: &[Port], inputs: &[Tensor], reject_nan: bool) -> Result<()> {
+    if inputs.len() != ports.len() {
+        return Err(Error::Graph(format!("the plan takes {} inputs, got {}", ports.len(), inputs.len())));
+    }
+    for (port, tensor) in ports.iter().zip(inputs) {
+        let mismatch = |actual: String| Error::Input {
+            name: port.name.clone(),
+            expected: format!("{} {}", port.info.dtype, port.info.shape),
+            actual,
+        };
+        if *tensor.shape() != port.info.shape || tensor.dtype() != port.info.dtype {
+            return Err(mismatch(format!("{} {}", tensor.dtype(), tensor.shape())));
+        }
+        if reject_nan
+            && let Ok(values) = tensor.values::<f32>()
+            && let Some(at) = values.iter().position(|v| v.is_nan())
+        {
+            return Err(mismatch(format!("a NaN at element {at}")));
+        }
+    }
+    Ok(())
+}
+
+/// Names, shapes and types of values.
+pub(crate) fn ports(graph: &Graph, values: &[ValueId]) -> Vec<Port> {
+    let port = |&id| {
+        let value = graph.value(id);
+        Port { name: value.name.clone(), info: value.info.clone() }
+    };
+    values.iter().map(port).collect()
+}
+
+pub(crate) fn prepare(graph: &Graph, options: &PlanOptions, folded: &Folded) -> Result<Graph> {
     graph.check()?;
     optimize_with(graph, &options.passes, folded)
 }

@@ -1,6 +1,8 @@
 //! The CPU backend: a graph's nodes as closures over slices, run one after another on all cores.
 
 pub(crate) mod activation;
+pub(crate) mod activation_gradient;
+pub(crate) mod adam;
 pub(crate) mod arg_reduce;
 pub(crate) mod batch_norm;
 pub(crate) mod binary;
@@ -8,6 +10,7 @@ pub(crate) mod concat;
 pub(crate) mod conv;
 pub(crate) mod conv_transpose;
 pub(crate) mod conv_weight;
+pub(crate) mod dropout;
 pub(crate) mod gather;
 pub(crate) mod gemm;
 pub(crate) mod im2col;
@@ -20,6 +23,7 @@ pub(crate) mod reduce;
 pub(crate) mod resample;
 pub(crate) mod reshape;
 pub(crate) mod select;
+pub(crate) mod sgd;
 pub(crate) mod softmax;
 
 mod plan;

@@ -177,8 +177,7 @@ impl CpuPlan {
     }
 
     /// As [`CpuPlan::run`], adding each step's milliseconds to its list in `times`.
-    fn run_timed(&self, inputs: &[Tensor], mut times: Option<&mut [Vec<f64>]>) -> Result<Vec<Tensor>> {
-        debug_assert_eq!(inputs.len(), self.inputs);
+    fn run_timed(&self, inputs: &[Tensor], times: Option<&mut [Vec<f64>]>) -> Result<Vec<Tensor>> {
         let integers: Vec<Option<Vec<f32>>> = inputs
             .iter()
             .map(|t| match t.dtype() {
@@ -191,27 +190,37 @@ impl CpuPlan {
             .zip(&integers)
             .map(|(tensor, words)| words.as_deref().or(tensor.values().ok()).unwrap_or_default())
             .collect();
+        self.run_words(&inputs, times, |outputs| {
+            let outputs = outputs.iter().zip(&self.outputs);
+            outputs.map(|(words, (_, info))| from_words(info, bytemuck::cast_slice(words))).collect()
+        })?
+    }
+
+    /// Runs the steps over the words of the inputs and hands those of the outputs to `read`.
+    pub fn run_words<T>(
+        &self,
+        inputs: &[&[f32]],
+        mut times: Option<&mut [Vec<f64>]>,
+        read: impl FnOnce(&[&[f32]]) -> T,
+    ) -> Result<T> {
+        debug_assert_eq!(inputs.len(), self.inputs);
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut arena = idle.map_or_else(|| self.arena(), Ok)?;
         // One entry into the thread pool for all steps: each would otherwise wake it for itself.
         rayon::scope(|_| {
             for (i, step) in self.steps.iter().enumerate() {
                 let started = Instant::now();
-                self.step(step, &inputs, &mut arena);
+                self.step(step, inputs, &mut arena);
                 if let Some(times) = times.as_deref_mut() {
                     times[i].push(1e3 * started.elapsed().as_secs_f64());
                 }
             }
         });
-        let outputs = self
-            .outputs
-            .iter()
-            .map(|(place, info)| {
-                from_words(info, bytemuck::cast_slice(self.words(*place, &inputs, &arena.slots)))
-            })
-            .collect();
+        let outputs: Vec<&[f32]> =
+            self.outputs.iter().map(|(place, _)| self.words(*place, inputs, &arena.slots)).collect();
+        let result = read(&outputs);
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
-        outputs
+        Ok(result)
     }
 
     fn step(&self, step: &Step, inputs: &[&[f32]], arena: &mut Arena) {

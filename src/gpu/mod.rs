@@ -12,8 +12,10 @@ pub(crate) mod operands;
 mod ops;
 mod plan;
 pub(crate) mod recording;
+mod stepper;
 
 pub use device::GpuDevice;
 pub use kernel::Kernel;
 pub use ops::variants;
 pub use plan::GpuPlan;
+pub(crate) use stepper::GpuStepper;

@@ -31,12 +31,12 @@ impl Step {
 
 /// A network compiled for a GPU.
 pub struct GpuPlan {
-    device: GpuDevice,
+    pub(super) device: GpuDevice,
     steps: Vec<Step>,
-    inputs: Vec<Span>,
-    outputs: Vec<(Span, Info)>,
-    readback: wgpu::Buffer,
-    fences: Vec<Fence>,
+    pub(super) inputs: Vec<Span>,
+    pub(super) outputs: Vec<(Span, Info)>,
+    pub(super) readback: wgpu::Buffer,
+    pub(super) fences: Vec<Fence>,
     memory: MemoryReport,
     /// Held while a run uses the plan's buffers.
     turn: Mutex<()>,
@@ -254,7 +254,7 @@ impl GpuPlan {
     }
 
     /// The words of a mappable buffer once `submission` is done.
-    async fn read(
+    pub(super) async fn read(
         &self,
         buffer: &wgpu::Buffer,
         submission: wgpu::SubmissionIndex,
@@ -293,7 +293,7 @@ impl GpuPlan {
         Ok(words)
     }
 
-    async fn check_fence(&self, fence: &Fence, block: bool) -> Result<()> {
+    pub(super) async fn check_fence(&self, fence: &Fence, block: bool) -> Result<()> {
         let Some(buffer) = fence.buffer() else { return Ok(()) };
         let device = self.device.device();
         let size = buffer.size();

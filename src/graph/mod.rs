@@ -192,6 +192,14 @@ impl Graph {
         match e {
             OpError::Shape { expected, actual } => Error::Shape { layer, op: op.name(), expected, actual },
             OpError::Window(source) => Error::Window { layer, source },
+            OpError::TrainingOnly => Error::Onnx {
+                path: None,
+                reason: format!(
+                    "layer '{layer}' ({}) is part of a training step, for which ONNX has no operators; export the \
+                     network that is trained",
+                    op.name()
+                ),
+            },
         }
     }
 

@@ -1,5 +1,6 @@
 //! Elementwise functions of two arguments, broadcast as NumPy does.
 
+use super::activation::where_positive;
 use super::broadcast::broadcast;
 use super::{Activation, Infer, OpError, Operator};
 use crate::error::Result;
@@ -51,6 +52,12 @@ impl Operator for Binary {
     }
 }
 
+/// `dy` where `a` is above `b`, and 0 elsewhere.
+fn chosen(at: &mut Backward, a: ValueId, b: ValueId, dy: ValueId) -> Result<ValueId> {
+    let above = at.push(Binary::Sub, &[a, b])?;
+    where_positive(at, above, dy)
+}
+
 impl Binary {
     /// The gradient to `a`, of the output's shape.
     fn to_a(self, at: &mut Backward) -> Result<ValueId> {
@@ -66,7 +73,17 @@ impl Binary {
                 let slope = at.push(Binary::Mul, &[power, b])?;
                 at.push(Binary::Mul, &[dy, slope])
             }
-            Binary::Min | Binary::Max | Binary::PRelu => Err(at.refuse("to do")),
+            Binary::Max => chosen(at, a, b, dy),
+            Binary::Min => chosen(at, b, a, dy),
+            // Where not positive, b dy.
+            Binary::PRelu => {
+                let shape = at.dims(dy);
+                let x = at.expand_to(a, &shape)?;
+                let above = where_positive(at, x, dy)?;
+                let below = at.push(Binary::Sub, &[dy, above])?;
+                let below = at.push(Binary::Mul, &[below, b])?;
+                at.push(Binary::Add, &[above, below])
+            }
         }
     }
 
@@ -88,7 +105,15 @@ impl Binary {
                 let slope = at.push(Binary::Mul, &[at.output(0), log])?;
                 at.push(Binary::Mul, &[dy, slope])
             }
-            Binary::Min | Binary::Max | Binary::PRelu => Err(at.refuse("to do")),
+            // All that does not go to a, so that of equals one counts.
+            Binary::Max | Binary::Min => {
+                let to_a = self.to_a(at)?;
+                at.push(Binary::Sub, &[dy, to_a])
+            }
+            Binary::PRelu => {
+                let negative = at.push(Activation::Clip { min: f32::NEG_INFINITY, max: 0.0 }, &[a])?;
+                at.push(Binary::Mul, &[dy, negative])
+            }
         }
     }
 }

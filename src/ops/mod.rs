@@ -5,6 +5,8 @@
 //! the one list of them.
 
 pub mod activation;
+pub mod activation_gradient;
+pub mod adam;
 pub mod arg_reduce;
 pub mod batch_norm;
 pub mod binary;
@@ -12,6 +14,7 @@ pub mod concat;
 pub mod conv;
 pub mod conv_transpose;
 pub mod conv_weight;
+pub mod dropout;
 pub mod gather;
 pub mod gemm;
 pub mod im2col;
@@ -24,11 +27,14 @@ pub mod reduce;
 pub mod resample;
 pub mod reshape;
 pub mod select;
+pub mod sgd;
 pub mod softmax;
 
 pub(crate) mod broadcast;
 
 pub use activation::Activation;
+pub use activation_gradient::ActivationGradient;
+pub use adam::Adam;
 pub use arg_reduce::ArgReduce;
 pub use batch_norm::BatchNorm;
 pub use binary::Binary;
@@ -36,6 +42,7 @@ pub use concat::Concat;
 pub use conv::Conv;
 pub use conv_transpose::ConvTranspose;
 pub use conv_weight::ConvWeight;
+pub use dropout::Dropout;
 pub use gather::Gather;
 pub use gemm::Gemm;
 pub use im2col::Im2col;
@@ -48,6 +55,7 @@ pub use reduce::{Reduce, ReduceKind};
 pub use resample::Resample;
 pub use reshape::Reshape;
 pub use select::Select;
+pub use sgd::Sgd;
 pub use softmax::Softmax;
 
 use crate::error::{Error, Result};
@@ -60,6 +68,8 @@ macro_rules! for_each_op {
     ($with:ident) => {
         $with! {
             activation Activation,
+            activation_gradient ActivationGradient,
+            adam Adam,
             arg_reduce ArgReduce,
             batch_norm BatchNorm,
             binary Binary,
@@ -67,6 +77,7 @@ macro_rules! for_each_op {
             conv Conv,
             conv_transpose ConvTranspose,
             conv_weight ConvWeight,
+            dropout Dropout,
             gather Gather,
             gemm Gemm,
             im2col Im2col,
@@ -79,6 +90,7 @@ macro_rules! for_each_op {
             resample Resample,
             reshape Reshape,
             select Select,
+            sgd Sgd,
             softmax Softmax,
         }
     };
@@ -142,6 +154,8 @@ pub enum OpError {
     },
     /// A window that does not fit.
     Window(WindowError),
+    /// Asked for in a form of the network that has operators of inference alone.
+    TrainingOnly,
 }
 
 impl OpError {

@@ -99,8 +99,9 @@ impl AxisMap {
     /// that reads places in a row and so none twice.
     fn inverse(&self, axis: usize, size: usize, border: Border) -> Option<AxisMap> {
         let last = self.start.checked_add(self.step.checked_mul(self.size as i64 - 1)?)?;
-        let inside = |place: i64| usize::try_from(place).is_ok_and(|place| place < size);
-        if !matches!(border, Border::Constant(_)) && !(inside(self.start) && inside(last)) {
+        let outside = |place: i64| usize::try_from(place).map_or(true, |place| place >= size);
+        let stands_for_others = !matches!(border, Border::Constant(_));
+        if stands_for_others && (outside(self.start) || outside(last)) {
             return None;
         }
         let step = if self.size == 1 { 1 } else { self.step };

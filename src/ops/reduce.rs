@@ -1,7 +1,7 @@
 //! Reductions over whole axes; over the spatial ones, global pooling.
 
 use super::arg_reduce::ArgOutput;
-use super::{Activation, ArgReduce, Binary, Infer, OpError, Operator, Reach};
+use super::{Activation, ActivationGradient, ArgReduce, Binary, Infer, OpError, Operator, Reach};
 use crate::error::Result;
 use crate::graph::{Backward, Info, ValueId};
 use crate::tensor::{Shape, Tensor};
@@ -130,7 +130,10 @@ impl Operator for Reduce {
                 at.push(Binary::Mul, &[softmax, dy])?
             }
             ReduceKind::Max | ReduceKind::Min => self.to_extreme(at, x, dy, &axes)?,
-            ReduceKind::L1 => return Err(at.refuse("to do")),
+            ReduceKind::L1 => {
+                let dy = at.expand_to(dy, &shape)?;
+                at.push(ActivationGradient { activation: Activation::Abs }, &[x, dy])?
+            }
             ReduceKind::Prod => {
                 return Err(at.refuse(
                     "a product's is not formed; write it as the exponential of a sum of logarithms",

@@ -4,6 +4,8 @@
 //! kernel it may choose, specialised in every way that changes the code, for the tests that need no GPU.
 
 mod activation;
+mod activation_gradient;
+mod adam;
 mod arg_reduce;
 mod batch_norm;
 mod binary;
@@ -11,6 +13,7 @@ mod concat;
 mod conv;
 mod conv_transpose;
 mod conv_weight;
+mod dropout;
 mod gather;
 pub(super) mod gemm;
 mod im2col;
@@ -23,6 +26,7 @@ mod reduce;
 mod resample;
 mod reshape;
 mod select;
+mod sgd;
 mod softmax;
 
 use super::kernel::Kernel;

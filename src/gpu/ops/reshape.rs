@@ -16,7 +16,7 @@ struct Params {
     count: u32,
 }
 
-fn kernel() -> Kernel {
+pub(super) fn kernel() -> Kernel {
     Kernel::new("copy", include_str!("../../../shaders/copy.wgsl"), 1, 1).with(INDEX)
 }
 
@@ -30,6 +30,11 @@ pub(super) fn record(
     operands: &mut Operands,
     recording: &mut Recording,
 ) -> Result<()> {
+    copy(site, operands, recording)
+}
+
+/// Copies the first operand to the output.
+pub(super) fn copy(site: &Site, operands: &mut Operands, recording: &mut Recording) -> Result<()> {
     let count = site.output(0).shape.elements();
     let input = operands.get(0, site, recording)?;
     let groups = recording.linear(count, GROUP);
