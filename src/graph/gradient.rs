@@ -33,10 +33,11 @@ pub fn gradients(graph: &mut Graph, loss: ValueId, wanted: &[ValueId]) -> Result
     split_activations(graph, &depends, &mut names);
     let depends = dependants(graph, wanted);
 
+    let own = graph.nodes.len();
     let mut found = HashMap::new();
     let shape = graph.value(loss).info.shape.to_vec();
     found.insert(loss, filled(graph, "loss.grad", shape, 1.0, &mut names)?);
-    for number in (0..graph.nodes.len()).rev() {
+    for number in (0..own).rev() {
         let node = graph.nodes[number].clone();
         let of_outputs: Vec<_> = node.outputs.iter().map(|id| found.get(id).copied()).collect();
         let wants: Vec<_> = node.inputs.iter().map(|id| id.is_some_and(|id| depends[id.0])).collect();

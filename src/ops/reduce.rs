@@ -99,13 +99,14 @@ impl Operator for Reduce {
         let axes = self.axes(shape.len());
         // As if the axes had stayed: outputs that broadcast to the input.
         let kept: Vec<_> = (0..shape.len()).map(|a| if axes.contains(&a) { 1 } else { shape[a] }).collect();
-        let y = at.reshape(at.output(0), &kept)?;
+        let output = |at: &mut Backward| at.reshape(at.output(0), &kept);
         let dy = at.reshape(at.gradient()?, &kept)?;
         let dx = match self.kind {
             ReduceKind::Sum => at.expand_to(dy, &shape)?,
             ReduceKind::Mean => {
                 let count: usize = axes.iter().map(|&axis| shape[axis]).product();
-                let share = at.scale(dy, 1.0 / count as f32)?;
+                let count = at.constant(Tensor::scalar(count as f32));
+                let share = at.push(Binary::Div, &[dy, count])?;
                 at.expand_to(share, &shape)?
             }
             ReduceKind::SumSquare => {
@@ -115,16 +116,19 @@ impl Operator for Reduce {
             ReduceKind::L2 => {
                 // At the origin, where the norm has no derivative, 0.
                 let least = at.constant(Tensor::scalar(f32::MIN_POSITIVE));
+                let y = output(at)?;
                 let norm = at.push(Binary::Max, &[y, least])?;
                 let direction = at.push(Binary::Div, &[x, norm])?;
                 at.push(Binary::Mul, &[direction, dy])?
             }
             ReduceKind::LogSum => {
+                let y = output(at)?;
                 let sum = at.push(Activation::Exp, &[y])?;
                 let share = at.push(Binary::Div, &[dy, sum])?;
                 at.expand_to(share, &shape)?
             }
             ReduceKind::LogSumExp => {
+                let y = output(at)?;
                 let below = at.push(Binary::Sub, &[x, y])?;
                 let softmax = at.push(Activation::Exp, &[below])?;
                 at.push(Binary::Mul, &[softmax, dy])?
