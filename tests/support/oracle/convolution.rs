@@ -239,6 +239,42 @@ pub fn conv_transpose(
     epilogue.finish(Answer { shape, value, magnitude, terms })
 }
 
+/// The gradient of a convolution's weights from `dy`, the gradient of its output: each output's is spread over the weights
+/// that it was made with, times what they met.
+pub fn conv_weight(
+    x: &[f32],
+    x_shape: &[usize],
+    dy: &[f32],
+    dy_shape: &[usize],
+    groups: usize,
+    window: &Window,
+) -> Answer {
+    let (channels, input) = (x_shape[1], &x_shape[2..]);
+    let maps = dy_shape[1];
+    assert_eq!((x.len(), dy.len()), (count(x_shape), count(dy_shape)));
+    assert_eq!(dy_shape[2..], window.output(input), "positions");
+    let per_group = channels / groups;
+    let shape = joined(&[maps, per_group], &window.kernel);
+    let mut value = vec![0.0; count(&shape)];
+    let mut magnitude = value.clone();
+    each_index(dy_shape, |index| {
+        let (n, m, out) = (index[0], index[1], &index[2..]);
+        let first_channel = m / (maps / groups) * per_group;
+        each_index(&window.kernel, |tap| {
+            let Some(i) = window.read(out, tap, input) else { return };
+            for c in 0..per_group {
+                let at = position(&joined(&[m, c], tap), &shape);
+                let a = dy[position(index, dy_shape)];
+                let b = x[position(&joined(&[n, first_channel + c], &i), x_shape)];
+                let product = f64::from(a) * f64::from(b);
+                value[at] += product;
+                magnitude[at] += product.abs();
+            }
+        });
+    });
+    Answer { shape, value, magnitude, terms: (x_shape[0] * count(&dy_shape[2..])).max(1) }
+}
+
 /// Sums the columns of an im2col matrix back into the input they were read from (the adjoint of
 /// [`im2col`]): `[N, groups, K, P]` to N C D1 … Dn.
 pub fn col2im(columns: &[f32], shape: &[usize], groups: usize, window: &Window) -> Answer {

@@ -58,6 +58,54 @@ pub fn max_pool(
     (Exact { shape: out.clone(), value }, Exact { shape: out, value: indices })
 }
 
+/// The gradient of max pooling from `dy`, that of its output: each output's goes to where its maximum is.
+pub fn max_pool_gradient(dy: &[f32], indices: &[i64], shape: &[usize]) -> Answer {
+    assert_eq!(dy.len(), indices.len());
+    let mut value = vec![0.0; count(shape)];
+    let mut magnitude = value.clone();
+    let mut terms = vec![0_usize; value.len()];
+    for (&dy, &at) in dy.iter().zip(indices) {
+        let at = usize::try_from(at).expect("a window reads at least one element");
+        value[at] += f64::from(dy);
+        magnitude[at] += f64::from(dy).abs();
+        terms[at] += 1;
+    }
+    Answer { shape: shape.to_vec(), value, magnitude, terms: terms.into_iter().max().unwrap_or(1).max(1) }
+}
+
+/// What the mean of an output is divided by.
+fn divisor(index: &[usize], shape: &[usize], window: &Window, count_include_pad: bool) -> usize {
+    if !count_include_pad {
+        return taps(index, shape, window).len();
+    }
+    (0..window.kernel.len())
+        .map(|axis| {
+            let end = (shape[2 + axis] + window.pads[axis].1) as isize;
+            (0..window.kernel[axis]).filter(|&k| window.coordinate(axis, index[2 + axis], k) < end).count()
+        })
+        .product()
+}
+
+/// The gradient of average pooling of an input of `shape` from `dy`, that of its output: each element of a window gets the
+/// same share.
+pub fn average_pool_gradient(
+    dy: &[f32],
+    shape: &[usize],
+    window: &Window,
+    count_include_pad: bool,
+) -> Answer {
+    let out = output_shape(shape, window);
+    assert_eq!(dy.len(), count(&out));
+    let mut shares = vec![Vec::new(); count(shape)];
+    each_index(&out, |index| {
+        let share = Approx::exact(dy[position(index, &out)])
+            / Approx::exact(divisor(index, shape, window, count_include_pad) as f64);
+        taps(index, shape, window).into_iter().for_each(|at| shares[at].push(share));
+    });
+    let elements = shares.into_iter().map(Approx::sum).collect();
+    Answer::from_approx(shape.to_vec(), 1, elements)
+}
+
 /// Means. With `count_include_pad` the divisor counts padding, but never what overhangs it.
 pub fn average_pool(x: &[f32], shape: &[usize], window: &Window, count_include_pad: bool) -> Answer {
     assert_eq!(x.len(), count(shape));
@@ -65,15 +113,7 @@ pub fn average_pool(x: &[f32], shape: &[usize], window: &Window, count_include_p
     let mut elements = Vec::new();
     each_index(&out, |index| {
         let reads = taps(index, shape, window);
-        let padded: usize = (0..window.kernel.len())
-            .map(|axis| {
-                let end = (shape[2 + axis] + window.pads[axis].1) as isize;
-                (0..window.kernel[axis])
-                    .filter(|&k| window.coordinate(axis, index[2 + axis], k) < end)
-                    .count()
-            })
-            .product();
-        let divisor = if count_include_pad { padded } else { reads.len() };
+        let divisor = divisor(index, shape, window, count_include_pad);
         let sum = Approx::sum(reads.iter().map(|&at| Approx::exact(x[at])));
         elements.push(sum / Approx::exact(divisor as f64));
     });
