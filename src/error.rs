@@ -186,6 +186,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// Labelled images that cannot be read.
+    #[error("{}: {reason}", .path.display())]
+    Dataset {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// A name that is not in the zoo.
     #[error("no network is called '{asked}'; there are: {}", .available.join(", "))]
     UnknownNetwork {

@@ -21,6 +21,8 @@ pub struct PlanOptions {
     pub im2col_cap: usize,
     /// A kernel variant by name (see [`crate::gpu::variants`]), chosen wherever it can run in place of the rule's choice.
     pub variant: Option<&'static str>,
+    /// How kernels are chosen where no variant is asked for.
+    pub tuning: Tuning,
     /// Whether a NaN in an input is an error rather than a NaN in the output.
     pub reject_nan: bool,
 }
@@ -32,9 +34,28 @@ impl Default for PlanOptions {
             checked: false,
             im2col_cap: 32 << 20,
             variant: None,
+            tuning: Tuning::Rule,
             reject_nan: true,
         }
     }
+}
+
+/// How a GPU plan's kernels are chosen; on the CPU backend both are the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Tuning {
+    /// By a rule over shapes and the kind of adapter, without measuring.
+    #[default]
+    Rule,
+    /// By measuring: for each layer of a shape not met before on the device, at most eight candidates, of which the
+    /// rule's choice is one, are run and timed, by the GPU's timestamps where it has them. Only a candidate whose outputs
+    /// agree with the CPU backend's can win: each element within the bound of [`crate::verify::bounds`], which for a sum
+    /// of K products is `2 K 2^-24 sum |a b|`. This makes the first compilation slow, by seconds to minutes.
+    ///
+    /// What won is known to the device from then on, and where it has a cache
+    /// ([`DeviceOptions::cache`](crate::DeviceOptions::cache)) also to later processes, so that they choose the same
+    /// kernels and compute the same bits. In a browser this is [`Tuning::Rule`].
+    Measured,
 }
 
 /// What a plan holds in device memory, in bytes.

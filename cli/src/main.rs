@@ -1,11 +1,9 @@
 //! `wgpu-cnn`: runs, inspects, verifies and measures convolutional networks on the GPU or the CPU.
 
 mod bench;
-mod bound;
 mod devices;
 mod export;
 mod inspect;
-mod layer;
 mod model;
 mod operators;
 mod output;
