@@ -20,6 +20,7 @@ pub(crate) mod reshape;
 pub(crate) mod select;
 pub(crate) mod softmax;
 
+mod blocked;
 mod plan;
 
 use crate::error::Result;
