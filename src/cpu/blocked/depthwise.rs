@@ -225,7 +225,7 @@ impl Lines<'_> {
             let (residual, _) = S::as_simd_f32s(residual);
             let sums = sums.as_flattened_mut();
             sums.iter_mut().zip(residual).for_each(|(sum, residual)| *sum = simd.add_f32s(*sum, *residual));
-            sums.iter_mut().for_each(|sum| *sum = activate(simd, layout.activation, *sum));
+            activate(simd, layout.activation, sums);
             if !in_registers(layout.activation) {
                 activation::apply(layout.activation, out);
             }

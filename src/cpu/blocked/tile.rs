@@ -191,23 +191,29 @@ impl<const P: usize, const V: usize, const B: usize> WithSimd for Tile<'_, '_, P
             }
         }
 
+        // The sums stay in registers only if every index into them is known to the compiler.
         let per_block = BLOCK / S::F32_LANES;
-        for (block, out) in chunk.out.iter_mut().enumerate().take(V / per_block) {
-            let residual = chunk.residual[block];
-            let out = &mut out[at * BLOCK..][..P * BLOCK];
-            let (vectors, _) = S::as_mut_simd_f32s(out);
-            for (p, sums) in sums.iter().enumerate() {
-                for v in 0..per_block {
-                    let mut sum = sums[block * per_block + v];
-                    if !residual.is_empty() {
-                        let (residual, _) = S::as_simd_f32s(&residual[(at + p) * BLOCK..][..BLOCK]);
-                        sum = simd.add_f32s(sum, residual[v]);
-                    }
-                    vectors[p * per_block + v] = activate(simd, chunk.activation, sum);
+        let range = at * BLOCK..(at + P) * BLOCK;
+        for v in 0..V {
+            let (block, lane) = (v / per_block, v % per_block);
+            if let Some(residual) = chunk.residual[block].get(range.clone()) {
+                let (residual, _) = S::as_simd_f32s(residual);
+                for p in 0..P {
+                    sums[p][v] = simd.add_f32s(sums[p][v], residual[p * per_block + lane]);
                 }
             }
-            if !in_registers(chunk.activation) {
-                activation::apply(chunk.activation, out);
+        }
+        activate(simd, chunk.activation, sums.as_flattened_mut());
+        for v in 0..V {
+            let (block, lane) = (v / per_block, v % per_block);
+            let (out, _) = S::as_mut_simd_f32s(&mut chunk.out[block][range.clone()]);
+            for p in 0..P {
+                out[p * per_block + lane] = sums[p][v];
+            }
+        }
+        if !in_registers(chunk.activation) {
+            for out in chunk.out.iter_mut().filter(|out| !out.is_empty()) {
+                activation::apply(chunk.activation, &mut out[range.clone()]);
             }
         }
     }
@@ -221,17 +227,30 @@ fn multiply_add<S: Simd, const P: usize, const V: usize, const B: usize>(
     weights: &[[S::f32s; V]],
     sums: &mut [[S::f32s; V]; P],
 ) {
-    let mut channel = |c: usize, weights: &[S::f32s; V]| {
-        for p in 0..P {
-            let x = simd.splat_f32s(x[p][c]);
-            for v in 0..V {
-                sums[p][v] = simd.mul_add_e_f32s(x, weights[v], sums[p][v]);
-            }
+    if let Some(weights) = weights.first_chunk::<B>() {
+        for c in 0..B {
+            add_channel(simd, &x, c, &weights[c], sums);
         }
-    };
-    match weights.first_chunk::<B>() {
-        Some(weights) => (0..B).for_each(|c| channel(c, &weights[c])),
-        None => (0..B).zip(weights).for_each(|(c, weights)| channel(c, weights)),
+    } else {
+        for (c, weights) in weights.iter().enumerate().take(B) {
+            add_channel(simd, &x, c, weights, sums);
+        }
+    }
+}
+
+#[inline(always)]
+fn add_channel<S: Simd, const P: usize, const V: usize, const B: usize>(
+    simd: S,
+    x: &[&[f32; B]; P],
+    channel: usize,
+    weights: &[S::f32s; V],
+    sums: &mut [[S::f32s; V]; P],
+) {
+    for p in 0..P {
+        let x = simd.splat_f32s(x[p][channel]);
+        for v in 0..V {
+            sums[p][v] = simd.mul_add_e_f32s(x, weights[v], sums[p][v]);
+        }
     }
 }
 
@@ -240,19 +259,17 @@ pub(super) fn in_registers(activation: Option<Activation>) -> bool {
     matches!(activation, None | Some(Activation::Relu | Activation::Clip { .. }))
 }
 
-/// Those activations that take an instruction or two; any other leaves `x` as it is. NaN stays NaN.
+/// Applies those that take an instruction or two; any other leaves the values as they are. NaN stays NaN.
 #[inline(always)]
-pub(super) fn activate<S: Simd>(simd: S, activation: Option<Activation>, x: S::f32s) -> S::f32s {
-    let at_least = |x: S::f32s, min: f32| {
-        let min = simd.splat_f32s(min);
-        simd.select_f32s(simd.less_than_f32s(x, min), min, x)
+pub(super) fn activate<S: Simd>(simd: S, activation: Option<Activation>, values: &mut [S::f32s]) {
+    let (min, max) = match activation {
+        Some(Activation::Relu) => (0.0, f32::INFINITY),
+        Some(Activation::Clip { min, max }) => (min, max),
+        _ => return,
     };
-    match activation {
-        Some(Activation::Relu) => at_least(x, 0.0),
-        Some(Activation::Clip { min, max }) => {
-            let (x, max) = (at_least(x, min), simd.splat_f32s(max));
-            simd.select_f32s(simd.less_than_f32s(max, x), max, x)
-        }
-        _ => x,
+    let (min, max) = (simd.splat_f32s(min), simd.splat_f32s(max));
+    for value in values {
+        let x = simd.select_f32s(simd.less_than_f32s(*value, min), min, *value);
+        *value = simd.select_f32s(simd.less_than_f32s(max, x), max, x);
     }
 }
