@@ -40,7 +40,7 @@ impl Default for PlanOptions {
 
 /// The kernel variants of the CPU backend: an operator and a name for [`PlanOptions::variant`].
 ///
-/// `blocked` kernels work on channels in blocks of 16; the others on tensors as they are.
+/// `blocked` and `winograd` kernels work on channels in blocks of 16; the others on tensors as they are.
 pub const CPU_VARIANTS: &[(&str, &str)] = &[
     ("activation", "blocked"),
     ("binary", "blocked"),
@@ -48,6 +48,7 @@ pub const CPU_VARIANTS: &[(&str, &str)] = &[
     ("conv", "blocked"),
     ("conv", "conv_direct"),
     ("conv", "conv_im2col"),
+    ("conv", "winograd"),
     ("pool", "blocked"),
     ("reduce", "blocked"),
 ];

@@ -8,9 +8,13 @@ use super::{Kernel, compile};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Info, Node, ValueId};
 use crate::memory::{self, Lifetime};
-use crate::ops::Op;
+use crate::ops::{Op, Operator};
 use crate::plan::{MemoryReport, PlanOptions, Site, StepTime, from_words, roots, to_words};
 use crate::tensor::{DType, Tensor};
+
+/// Multiply-accumulates and words moved up to which a run stays on the thread that asked for it: waking others takes
+/// longer.
+const ALONE: usize = 1 << 20;
 
 /// Where a value's words are during a run.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +77,19 @@ fn reserve(graph: &Graph) -> Result<()> {
     reserved(largest).map(drop)
 }
 
+/// Multiply-accumulates and words moved by all nodes.
+fn work(graph: &Graph) -> usize {
+    let info = |id: ValueId| &graph.value(id).info;
+    let of = |node: &Node| {
+        let inputs: Vec<_> = node.inputs.iter().map(|id| id.map(info)).collect();
+        let outputs: Vec<_> = node.outputs.iter().map(|id| info(*id)).collect();
+        let words = inputs.iter().flatten().chain(&outputs).map(|info| info.shape.elements());
+        let macs = usize::try_from(node.op.macs(&inputs, &outputs)).unwrap_or(usize::MAX);
+        words.fold(macs, usize::saturating_add)
+    };
+    graph.nodes().iter().map(of).fold(0, usize::saturating_add)
+}
+
 /// A graph compiled for the CPU backend.
 pub(crate) struct CpuPlan {
     steps: Vec<Step>,
@@ -81,6 +98,8 @@ pub(crate) struct CpuPlan {
     outputs: Vec<(Place, Info)>,
     slot_sizes: Vec<usize>,
     scratch: usize,
+    /// Multiply-accumulates and words moved.
+    work: usize,
     memory: MemoryReport,
     /// Arenas that no run is using; as many come to be as runs overlap.
     idle: Mutex<Vec<Arena>>,
@@ -270,6 +289,7 @@ impl CpuPlan {
             constants,
             inputs: graph.inputs().len(),
             outputs,
+            work: work(graph),
             memory: MemoryReport {
                 weights: words(weights),
                 activations: words(slots.sizes.iter().sum::<usize>() + scratch),
@@ -314,16 +334,21 @@ impl CpuPlan {
             .collect();
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut arena = idle.map_or_else(|| self.arena(), Ok)?;
-        // One entry into the thread pool for all steps: each would otherwise wake it for itself.
-        rayon::scope(|_| {
+        let mut run = || {
             for (i, step) in self.steps.iter().enumerate() {
-                let started = Instant::now();
+                let started = times.is_some().then(Instant::now);
                 self.step(step, &inputs, &mut arena);
-                if let Some(times) = times.as_deref_mut() {
+                if let (Some(times), Some(started)) = (times.as_deref_mut(), started) {
                     times[i].push(1e3 * started.elapsed().as_secs_f64());
                 }
             }
-        });
+        };
+        if self.work < ALONE {
+            run();
+        } else {
+            // One entry into the thread pool for all steps: each would otherwise wake it for itself.
+            rayon::scope(|_| run());
+        }
         let outputs = self
             .outputs
             .iter()

@@ -16,14 +16,15 @@ use crate::error::Result;
 use crate::ops::{Activation, Conv};
 use crate::plan::Site;
 
-/// Channels up to which the input is read as it is given; a block of it would be mostly empty.
-const FEW: usize = 4;
 /// Filters are padded to whole blocks, but not to more than this many times their number.
 const MOST_PADDING: usize = 3;
 /// The positions of the largest tile.
 const TILE: usize = 14;
 /// Bytes of input that stay in a core's second-level cache while one group of filters after another passes over them.
 const NEAR: usize = 1 << 18;
+
+/// Multiply-accumulates of a task, at least.
+const TASK: usize = 1 << 17;
 
 pub(super) fn compile(op: &Conv, site: &Site) -> Result<Option<Compiled>> {
     let (x, out) = (site.dims(0), &site.output(0).shape);
@@ -39,7 +40,8 @@ pub(super) fn compile(op: &Conv, site: &Site) -> Result<Option<Compiled>> {
         &op.axes(&site.input(0).map(|i| i.shape.clone()).unwrap_or_default()).map_err(|e| site.error(e))?,
     );
     let layout = Layout::new(op, Geometry::new(axes, x[1]), x, out);
-    let few = x[1] <= FEW;
+    // Pictures: a block of so few channels would be mostly empty.
+    let few = matches!(x[1], 1 | 3);
 
     let weights = match (site.constant(1), site.input(2), site.constant(2)) {
         (Some(weight), None, _) => Some(layout.packed(&[weight])),
@@ -54,11 +56,11 @@ pub(super) fn compile(op: &Conv, site: &Site) -> Result<Option<Compiled>> {
         Form::Blocked,
     ];
     let panels = if weights.is_some() { 0 } else { layout.panel_words() };
-    let input = if few { layout.images * layout.geometry.cells() * FEW } else { 0 };
+    let gathered = if x[1] == 3 { x.iter().product() } else { 0 };
     let held = weights.as_ref().map_or(0, |w| w.words.len());
     let run = move |inputs: &[&[f32]], outputs: &mut [&mut [f32]], scratch: &mut [f32]| {
         let operand = |i: usize| inputs.get(i).copied().unwrap_or_default();
-        let (few_words, panel_words) = scratch.split_at_mut(input);
+        let (gathered, panel_words) = scratch.split_at_mut(gathered);
         let panels = match &weights {
             Some(weights) => &weights.words,
             None => {
@@ -66,15 +68,18 @@ pub(super) fn compile(op: &Conv, site: &Site) -> Result<Option<Compiled>> {
                 &*panel_words
             }
         };
-        if few {
-            layout.gather(operand(0), few_words);
-            layout.run::<FEW>(few_words, panels, operand(3), outputs[0]);
-        } else {
-            layout.run::<BLOCK>(operand(0), panels, operand(3), outputs[0]);
+        let (x, residual) = (operand(0), operand(3));
+        match layout.channels {
+            1 => layout.run::<1>(x, panels, residual, outputs[0]),
+            3 => {
+                layout.gather(x, gathered);
+                layout.run::<3>(gathered, panels, residual, outputs[0]);
+            }
+            _ => layout.run::<BLOCK>(x, panels, residual, outputs[0]),
         }
     };
     Ok(Some(Compiled {
-        kernel: Kernel { scratch: input + panels, run: Box::new(run) },
+        kernel: Kernel { scratch: gathered + panels, run: Box::new(run) },
         name: "conv_blocked",
         inputs,
         output: Form::Blocked,
@@ -85,7 +90,6 @@ pub(super) fn compile(op: &Conv, site: &Site) -> Result<Option<Compiled>> {
 /// The sizes of a convolution and how it is shared out.
 struct Layout {
     geometry: Geometry,
-    images: usize,
     channels: usize,
     filters: usize,
     taps: usize,
@@ -108,13 +112,13 @@ impl Layout {
         let parallel = macs >= PARALLEL;
         let tile_blocks = tile_blocks();
 
-        let tiles = cells.div_ceil(TILE);
+        let groups = filters.div_ceil(BLOCK * tile_blocks);
         let near = NEAR / (size_of::<f32>() * channels * geometry.cells().div_ceil(cells)) / TILE;
-        let tasks = if parallel { 8 * rayon::current_num_threads() } else { 1 };
-        let wanted = tasks.div_ceil(images * filters.div_ceil(BLOCK * tile_blocks));
-        let chunk = TILE * near.min(tiles.div_ceil(wanted)).max(1);
+        let tasks = if parallel { (macs / TASK).min(16 * rayon::current_num_threads()) } else { 1 };
+        let tiles = cells.div_ceil(TILE).div_ceil(tasks.div_ceil(images * groups).max(1));
+        let chunk = TILE * near.min(tiles).max(1);
         let activation = op.activation;
-        Layout { geometry, images, channels, filters, taps, cells, tile_blocks, chunk, parallel, activation }
+        Layout { geometry, channels, filters, taps, cells, tile_blocks, chunk, parallel, activation }
     }
 
     /// Rows of a panel.
@@ -166,11 +170,11 @@ impl Layout {
         });
     }
 
-    /// A plain input of few channels with these side by side.
+    /// A plain input of three channels with these side by side.
     fn gather(&self, x: &[f32], out: &mut [f32]) {
         let cells = self.geometry.cells();
-        let tasks = out.par_chunks_mut(FEW * cells).zip(x.par_chunks(self.channels * cells));
-        tasks.with_min_len(grain(FEW * cells)).for_each(|(out, x)| interleave::<FEW>(x, cells, out));
+        let tasks = out.par_chunks_mut(3 * cells).zip(x.par_chunks(3 * cells));
+        tasks.with_min_len(grain(3 * cells)).for_each(|(out, x)| interleave::<3>(x, cells, out));
     }
 
     fn run<const B: usize>(&self, x: &[f32], panels: &[f32], residual: &[f32], out: &mut [f32]) {

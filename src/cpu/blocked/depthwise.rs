@@ -154,7 +154,7 @@ impl WithSimd for Lines<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        match BLOCK / S::F32_LANES {
+        match const { BLOCK / S::F32_LANES } {
             1 => self.sum::<S, 1>(simd),
             2 => self.sum::<S, 2>(simd),
             4 => self.sum::<S, 4>(simd),

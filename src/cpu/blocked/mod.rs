@@ -11,8 +11,11 @@ mod pack;
 mod pool;
 mod tile;
 mod weights;
+mod winograd;
 
 pub(super) use pack::{pack, unpack};
+
+use std::sync::{Mutex, PoisonError};
 
 use pulp::Arch;
 
@@ -81,10 +84,16 @@ pub(super) fn compile(site: &Site, is_blocked: &dyn Fn(usize) -> bool) -> Result
     let inputs = site.node.inputs.len();
     let whole = |i: usize| site.dims(i).get(1).is_some_and(|c| c % BLOCK == 0);
     Ok(match &site.node.op {
-        Op::Conv(op) => match conv::compile(op, site)? {
-            None => depthwise::compile(op, site)?,
-            found => found,
-        },
+        Op::Conv(op) => {
+            let mut found = winograd::compile(op, site)?;
+            for kernel in [conv::compile, depthwise::compile] {
+                found = match found {
+                    None => kernel(op, site)?,
+                    found => found,
+                };
+            }
+            found
+        }
         Op::Pool(op) if is_blocked(0) => pool::compile(op, site)?,
         Op::Reduce(op) if is_blocked(0) => pool::global(op, site),
         Op::Activation(op) if is_blocked(0) => {
@@ -117,12 +126,23 @@ struct Panel<'a> {
     width: usize,
 }
 
-/// Does `work` with each item; where `parallel`, on all cores.
-fn for_each<T: Send>(items: Vec<T>, parallel: bool, work: impl Fn(T) + Send + Sync) {
-    use rayon::prelude::*;
-    if parallel {
-        items.into_par_iter().for_each(work);
-    } else {
-        items.into_iter().for_each(work);
+/// Does `work` with each item, in their order; where `parallel`, all cores take items as they come to need them.
+fn for_each<T: Send>(items: Vec<T>, parallel: bool, work: impl Fn(T) + Sync) {
+    if !parallel || items.len() < 2 {
+        return items.into_iter().for_each(work);
     }
+    let others = (items.len() - 1).min(rayon::current_num_threads() - 1);
+    let items = Mutex::new(items.into_iter());
+    let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let drain = || {
+        while let Some(item) = next() {
+            work(item);
+        }
+    };
+    rayon::scope(|scope| {
+        for _ in 0..others {
+            scope.spawn(|_| drain());
+        }
+        drain();
+    });
 }

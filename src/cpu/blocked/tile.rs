@@ -19,6 +19,8 @@ pub(super) struct Geometry {
     taps: Vec<Tap>,
     /// Cells of the input.
     cells: usize,
+    /// Cells from a block to the next.
+    pitch: usize,
     channels: usize,
 }
 
@@ -41,7 +43,20 @@ impl Geometry {
         let pointwise = axes.iter().all(|a| a.kernel == 1 && a.stride == 1 && a.input == a.output);
         let unit = Axis { input: 1, output: 1, kernel: 1, stride: 1, dilation: 1, before: 0, after: 0 };
         let line = Axis { input: cells, output: cells, ..unit };
-        Geometry { axes: if pointwise { [unit, unit, line] } else { axes }, taps, cells, channels }
+        Geometry {
+            axes: if pointwise { [unit, unit, line] } else { axes },
+            taps,
+            cells,
+            pitch: cells,
+            channels,
+        }
+    }
+
+    /// Windows of one cell over a line, whose blocks lie `pitch` cells apart.
+    pub fn line(cells: usize, channels: usize, pitch: usize) -> Self {
+        let unit = Axis { input: 1, output: 1, kernel: 1, stride: 1, dilation: 1, before: 0, after: 0 };
+        let line = Axis { input: cells, output: cells, ..unit };
+        Geometry { pitch, ..Geometry::new([unit, unit, line], channels) }
     }
 
     /// Cells of the input.
@@ -93,7 +108,7 @@ impl Geometry {
 pub(super) struct Chunk<'a, const B: usize> {
     pub geometry: &'a Geometry,
     pub activation: Option<Activation>,
-    /// The image: a cell after another, block after block.
+    /// The image: a cell after another, block after block; what comes after it is not read.
     pub x: &'a [[f32; B]],
     /// The filters' panel.
     pub panel: Panel<'a>,
@@ -110,7 +125,9 @@ impl<const B: usize> WithSimd for Chunk<'_, B> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        match self.panel.width / S::F32_LANES {
+        // A constant: what other processors need is not compiled.
+        match const { BLOCK / S::F32_LANES } {
+            1 if self.panel.width > BLOCK => self.tiles::<S, 2>(simd),
             1 => self.tiles::<S, 1>(simd),
             2 => self.tiles::<S, 2>(simd),
             4 => self.tiles::<S, 4>(simd),
@@ -135,11 +152,13 @@ impl<const B: usize> Chunk<'_, B> {
 
     #[inline(always)]
     fn tiles_of<S: Simd, const P: usize, const V: usize>(&mut self, simd: S, mut at: usize) -> usize {
-        if P > 1 && P * V + OTHER_REGISTERS > S::REGISTER_COUNT {
+        // 15 to 17 divide better by smaller tiles.
+        let fits = |rest: usize| rest >= P && (P != 14 || !(15..18).contains(&rest));
+        if const { P > 1 && P * V + OTHER_REGISTERS > S::REGISTER_COUNT } {
             return at;
         }
         let positions = self.out[0].len() / BLOCK;
-        while positions - at >= P {
+        while fits(positions - at) {
             simd.vectorize(Tile::<P, V, B> { chunk: self, at });
             at += P;
         }
@@ -168,7 +187,8 @@ impl<const P: usize, const V: usize, const B: usize> WithSimd for Tile<'_, '_, P
         let cells = origins.map(|origin| geometry.cell(origin));
         let inside = origins.iter().all(|&origin| geometry.inside(origin));
         let mut channels = geometry.channels;
-        for block in chunk.x.chunks_exact(geometry.cells) {
+        for block in chunk.x.chunks(geometry.pitch).take(channels.div_ceil(B)) {
+            let block = &block[..geometry.cells];
             let lanes = channels.min(B);
             channels -= lanes;
             for tap in &geometry.taps {
