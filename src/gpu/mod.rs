@@ -12,6 +12,7 @@ pub(crate) mod operands;
 mod ops;
 mod plan;
 pub(crate) mod recording;
+mod winograd;
 
 pub use device::GpuDevice;
 pub use kernel::Kernel;

@@ -23,6 +23,8 @@ mod reshape;
 mod select;
 mod softmax;
 
+pub(super) use reshape::copy;
+
 use super::kernel::Kernel;
 use super::operands::Operands;
 use super::recording::Recording;
