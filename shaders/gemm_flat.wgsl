@@ -26,12 +26,15 @@ fn main(
     var sum2 = vec4<f32>();
     var sum3 = vec4<f32>();
     for (var k = tile.k; k < end; k++) {
-        let bs = vec4(load_b(column0, k), load_b(column1, k), load_b(column2, k), load_b(column3, k));
-        sum0 += load_a(tile, tile.row, k) * bs;
-        if ROWS > 1u {
-            sum1 += load_a(tile, tile.row + 1u, k) * bs;
-            sum2 += load_a(tile, tile.row + 2u, k) * bs;
-            sum3 += load_a(tile, tile.row + 3u, k) * bs;
+        let bs = load_quad_b(column0, column1, column2, column3, k);
+        if ROWS == 1u {
+            sum0 += load_a(tile, tile.row, k) * bs;
+        } else {
+            let rows = load_quad_a(tile, tile.row, k);
+            sum0 += rows.x * bs;
+            sum1 += rows.y * bs;
+            sum2 += rows.z * bs;
+            sum3 += rows.w * bs;
         }
     }
     store_row(tile, tile.row, tile.column, sum0);

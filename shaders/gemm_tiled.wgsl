@@ -54,13 +54,7 @@ fn main(
         for (var i = local; i < DEPTH * QUADS; i += SIDE * SIDE) {
             // Neighbouring invocations read neighbouring addresses, however the operand is stored.
             let at = select(vec2(i / DEPTH, i % DEPTH), vec2(i % QUADS, i / QUADS), TRANS_A);
-            let row = tile.row + at.x * 4u;
-            a_tile[at.y * QUADS + at.x] = vec4(
-                load_a(tile, row, k0 + at.y),
-                load_a(tile, row + 1u, k0 + at.y),
-                load_a(tile, row + 2u, k0 + at.y),
-                load_a(tile, row + 3u, k0 + at.y),
-            );
+            a_tile[at.y * QUADS + at.x] = load_quad_a(tile, tile.row + at.x * 4u, k0 + at.y);
         }
         if TRANS_B {
             for (var i = local; i < DEPTH * QUADS; i += SIDE * SIDE) {
@@ -75,12 +69,7 @@ fn main(
             }
         } else {
             for (var k = local / QUADS; k < DEPTH; k += SIDE * SIDE / QUADS) {
-                b_tile[k * QUADS + quad] = vec4(
-                    load_b(column0, k0 + k),
-                    load_b(column1, k0 + k),
-                    load_b(column2, k0 + k),
-                    load_b(column3, k0 + k),
-                );
+                b_tile[k * QUADS + quad] = load_quad_b(column0, column1, column2, column3, k0 + k);
             }
         }
         workgroupBarrier();

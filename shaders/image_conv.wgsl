@@ -1,12 +1,18 @@
 // Convolution over images, for adapters that compute on CPU cores: an invocation computes PIXELS neighbours of a row by
 // 4 FILTERS channels and holds their sums in registers. No workgroup memory, no barriers.
 //
-// Inner loops have constant bounds and arrays constant indices once those are unrolled, so that both become registers.
+// Mesa unrolls a loop, and keeps an array in registers, where the array has as many elements as the loop has rounds and
+// the loop's variable is its index. Each loop of constant bounds here has such an array.
 
 struct Params {
-    // Invocations, and of them those side by side in an output row.
+    // Pieces of output rows that meet the same weights, of `images` images, and invocations for them.
     count: u32,
+    lanes: u32,
+    // Those side by side in a row.
     across: u32,
+    images: u32,
+    // Invocations altogether: `lanes` for each block of filters, for each set of weights.
+    total: u32,
     // Texels in depth of input and output.
     depth: u32,
     filters: u32,
@@ -25,13 +31,14 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var input: texture_storage_2d<rgba32float, read>;
-// Texel (((c4 * kernel_height + ky) * KERNEL_WIDTH + kx) * 4 + c) * filters + f4: four filters' weights of channel 4 c4 + c.
+// For each set of weights, block of FILTERS texels of filters, c4, ky, kx and texel of filters: four texels, each with the
+// four filters' weights of channel 4 c4 + i.
 @group(0) @binding(2) var weight: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
 @group(0) @binding(4) var residual: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(5) var output: texture_storage_2d<rgba32float, write>;
 
-const GROUP = 16u;
+const GROUP = 8u;
 
 @compute @workgroup_size(GROUP)
 fn main(
@@ -39,83 +46,86 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let i = linear_group(group, groups) * GROUP + local;
-    if i >= params.count {
+    let i = min(linear_group(group, groups) * GROUP + local, params.total - 1u);
+    // Invocations past the last piece compute it too, because their neighbours may need the weights that they fetch.
+    let piece = min(i % params.lanes, params.count - 1u);
+    let x = piece % params.across * PIXELS;
+    let y = piece / params.across % params.output_height;
+    let blocks = (params.filters + FILTERS - 1u) / FILTERS;
+    let block = i / params.lanes;
+    let filter_ = block % blocks * FILTERS;
+    let image = block / blocks * params.images + piece / (params.across * params.output_height);
+
+    var sums: array<array<vec4<f32>, PIXELS>, FILTERS>;
+    var line: array<vec4<f32>, PIXELS>;
+    var columns: array<i32, KERNEL_WIDTH>;
+    let left = i32(x * STRIDE_X) - i32(params.pad_left);
+    for (var n = 0u; n < KERNEL_WIDTH; n++) {
+        columns[n] = left + i32(tap(n) * DILATION_X);
+    }
+    let top = i32(y * params.stride_y) - i32(params.pad_top);
+    let plane = params.input_height * params.input_width;
+    var start = i32(image * params.depth * plane);
+    var ky = 0u;
+    // Channels and rows of the kernel in one loop: llvmpipe copies all sums once per round of each loop around them.
+    var first = block * params.depth * params.kernel_height * KERNEL_WIDTH * 4u * FILTERS;
+    // Mesa's llvmpipe compiles a kernel anew, for each dispatch, where a uniform alone bounds a loop. group.z is 0.
+    let rounds = params.depth * params.kernel_height + group.z;
+    for (var round = 0u; round < rounds; round++) {
+        let row = top + i32(ky * params.dilation_y);
+        let at = start + row * i32(params.input_width);
+        let width = select(0u, params.input_width, row >= 0 && row < i32(params.input_height));
+        for (var n = 0u; n < KERNEL_WIDTH; n++) {
+            if slides(n) {
+                for (var p = 0u; p < PIXELS; p++) {
+                    if p + 1u < PIXELS {
+                        line[p] = line[p + 1u];
+                    } else {
+                        line[p] = load(at, columns[n] + i32(p * STRIDE_X), width);
+                    }
+                }
+            } else {
+                for (var p = 0u; p < PIXELS; p++) {
+                    line[p] = load(at, columns[n] + i32(p * STRIDE_X), width);
+                }
+            }
+            let w = first + tap(n) * 4u * FILTERS;
+            fetch(w, local);
+            for (var f = 0u; f < FILTERS; f++) {
+                let weights = weights_of(w, f);
+                for (var p = 0u; p < PIXELS; p++) {
+                    sums[f][p] += weights * line[p];
+                }
+            }
+        }
+        first += KERNEL_WIDTH * 4u * FILTERS;
+        ky += 1u;
+        if ky == params.kernel_height {
+            ky = 0u;
+            start += i32(plane);
+        }
+    }
+
+    if i % params.lanes >= params.count {
         return;
     }
-    let x = i % params.across * PIXELS;
-    let y = i / params.across % params.output_height;
-    let blocks = (params.filters + FILTERS - 1u) / FILTERS;
-    let filter_ = i / (params.across * params.output_height) % blocks * FILTERS;
-    let image = i / (params.across * params.output_height * blocks);
-
-    var sums: array<vec4<f32>, PIXELS * FILTERS>;
-    for (var k = 0u; k < PIXELS * FILTERS; k++) {
-        sums[k] = vec4<f32>();
-    }
-    var line: array<vec4<f32>, PIXELS>;
-    let left = i32(x * STRIDE_X) - i32(params.pad_left);
-    let top = i32(y * params.stride_y) - i32(params.pad_top);
-    var w = filter_;
-    // Mesa's llvmpipe compiles a kernel anew, for each dispatch, where a uniform alone bounds a loop. group.z is 0.
-    let depth = params.depth + group.z;
-    let kernel_height = params.kernel_height + group.z;
-    for (var c = 0u; c < depth; c++) {
-        for (var ky = 0u; ky < kernel_height; ky++) {
-            let row = top + i32(ky * params.dilation_y);
-            if row >= 0 && row < i32(params.input_height) {
-                let start = ((image * params.depth + c) * params.input_height + u32(row)) * params.input_width;
-                for (var kx = 0u; kx < KERNEL_WIDTH; kx++) {
-                    let first = left + i32(kx * DILATION_X);
-                    // The pixels of this tap: side by side, all but one are here already.
-                    if STRIDE_X == 1u && DILATION_X == 1u && kx > 0u {
-                        for (var p = 0u; p + 1u < PIXELS; p++) {
-                            line[p] = line[p + 1u];
-                        }
-                        line[PIXELS - 1u] = load(start, first + i32(PIXELS - 1u));
-                    } else {
-                        for (var p = 0u; p < PIXELS; p++) {
-                            line[p] = load(start, first + i32(p * STRIDE_X));
-                        }
-                    }
-                    for (var lane = 0u; lane < 4u; lane++) {
-                        for (var f = 0u; f < FILTERS; f++) {
-                            let weights = textureLoad(weight, texel_at(w + (kx * 4u + lane) * params.filters + f));
-                            for (var p = 0u; p < PIXELS; p++) {
-                                sums[p * FILTERS + f] += line[p][lane] * weights;
-                            }
-                        }
-                    }
-                }
-            }
-            w += KERNEL_WIDTH * 4u * params.filters;
-        }
-    }
-
     for (var f = 0u; f < FILTERS; f++) {
-        if filter_ + f >= params.filters {
-            break;
-        }
-        var shift = vec4<f32>();
-        if HAS_BIAS {
-            shift = bias[filter_ + f];
-        }
-        let plane = (image * params.filters + filter_ + f) * params.output_height + y;
-        for (var p = 0u; p < PIXELS; p++) {
-            if x + p < params.output_width {
-                let texel = texel_at(plane * params.output_width + x + p);
-                var value = sums[p * FILTERS + f] + shift;
-                if HAS_RESIDUAL {
-                    value += textureLoad(residual, texel);
+        if filter_ + f < params.filters {
+            var shift = vec4<f32>();
+            if HAS_BIAS {
+                shift = bias[filter_ + f];
+            }
+            let to = ((image * params.filters + filter_ + f) * params.output_height + y) * params.output_width + x;
+            for (var p = 0u; p < PIXELS; p++) {
+                if x + p < params.output_width {
+                    var value = sums[f][p] + shift;
+                    if HAS_RESIDUAL {
+                        value += textureLoad(residual, texel_at(to + p));
+                    }
+                    let last = filter_ + f + 1u == params.filters;
+                    textureStore(output, texel_at(to + p), mask(activate4(value), last, params.last_lanes));
                 }
-                textureStore(output, texel, mask(filter_ + f, activate4(value)));
             }
         }
     }
-}
-
-// Without this an infinite input would put NaN into the channels past the last, and from there everywhere.
-fn mask(filter_: u32, value: vec4<f32>) -> vec4<f32> {
-    let last = filter_ + 1u == params.filters;
-    return select(value, vec4<f32>(), vec4(last) & (vec4(0u, 1u, 2u, 3u) >= vec4(params.last_lanes)));
 }

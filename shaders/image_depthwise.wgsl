@@ -43,35 +43,37 @@ fn main(
     let c = plane % params.depth;
 
     var sums: array<vec4<f32>, PIXELS>;
-    for (var k = 0u; k < PIXELS; k++) {
-        sums[k] = vec4<f32>();
-    }
     var line: array<vec4<f32>, PIXELS>;
+    // Of as many elements as the loop over taps has rounds, so that Mesa unrolls it.
+    var columns: array<i32, KERNEL_WIDTH>;
     let left = i32(x * STRIDE_X) - i32(params.pad_left);
+    for (var n = 0u; n < KERNEL_WIDTH; n++) {
+        columns[n] = left + i32(tap(n) * DILATION_X);
+    }
     let top = i32(y * params.stride_y) - i32(params.pad_top);
     // Mesa's llvmpipe compiles a kernel anew, for each dispatch, where a uniform alone bounds a loop. group.z is 0.
     let kernel_height = params.kernel_height + group.z;
     for (var ky = 0u; ky < kernel_height; ky++) {
         let row = top + i32(ky * params.dilation_y);
-        if row >= 0 && row < i32(params.input_height) {
-            let start = (plane * params.input_height + u32(row)) * params.input_width;
-            for (var kx = 0u; kx < KERNEL_WIDTH; kx++) {
-                let weights = textureLoad(weight, texel_at((c * params.kernel_height + ky) * KERNEL_WIDTH + kx));
-                let first = left + i32(kx * DILATION_X);
-                // The pixels of this tap: side by side, all but one are here already.
-                if STRIDE_X == 1u && DILATION_X == 1u && kx > 0u {
-                    for (var p = 0u; p + 1u < PIXELS; p++) {
-                        line[p] = line[p + 1u];
-                    }
-                    line[PIXELS - 1u] = load(start, first + i32(PIXELS - 1u));
-                } else {
-                    for (var p = 0u; p < PIXELS; p++) {
-                        line[p] = load(start, first + i32(p * STRIDE_X));
-                    }
-                }
+        let at = (i32(plane * params.input_height) + row) * i32(params.input_width);
+        let width = select(0u, params.input_width, row >= 0 && row < i32(params.input_height));
+        for (var n = 0u; n < KERNEL_WIDTH; n++) {
+            if slides(n) {
                 for (var p = 0u; p < PIXELS; p++) {
-                    sums[p] += line[p] * weights;
+                    if p + 1u < PIXELS {
+                        line[p] = line[p + 1u];
+                    } else {
+                        line[p] = load(at, columns[n] + i32(p * STRIDE_X), width);
+                    }
                 }
+            } else {
+                for (var p = 0u; p < PIXELS; p++) {
+                    line[p] = load(at, columns[n] + i32(p * STRIDE_X), width);
+                }
+            }
+            let weights = textureLoad(weight, texel_at((c * params.kernel_height + ky) * KERNEL_WIDTH + tap(n)));
+            for (var p = 0u; p < PIXELS; p++) {
+                sums[p] += line[p] * weights;
             }
         }
     }

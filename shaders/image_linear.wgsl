@@ -54,13 +54,7 @@ fn main(
     for (var r = 0u; r < ROWS; r++) {
         if first + r < params.images {
             let to = (first + r) * params.filters + filter_;
-            textureStore(output, texel_at(to), mask(filter_, activate4(sums[r] + shift)));
+            textureStore(output, texel_at(to), mask(activate4(sums[r] + shift), filter_ + 1u == params.filters, params.last_lanes));
         }
     }
-}
-
-// Without this an infinite input would put NaN into the channels past the last, and from there everywhere.
-fn mask(filter_: u32, value: vec4<f32>) -> vec4<f32> {
-    let last = filter_ + 1u == params.filters;
-    return select(value, vec4<f32>(), vec4(last) & (vec4(0u, 1u, 2u, 3u) >= vec4(params.last_lanes)));
 }

@@ -6,6 +6,10 @@ struct Params {
     // Texels of one image's channels, ceil(channels / 4), and pixels of one channel.
     depth: u32,
     pixels: u32,
+    // Steps in elements of the buffer.
+    image_step: u32,
+    channel_step: u32,
+    pixel_step: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -18,7 +22,7 @@ fn load(image: u32, channel: u32, pixel: u32) -> f32 {
     if channel >= params.channels {
         return 0.0;
     }
-    return input[(image * params.channels + channel) * params.pixels + pixel];
+    return input[image * params.image_step + channel * params.channel_step + pixel * params.pixel_step];
 }
 
 @compute @workgroup_size(GROUP)

@@ -7,7 +7,6 @@ struct Params {
     output_height: u32,
     output_width: u32,
     kernel_height: u32,
-    kernel_width: u32,
     stride_y: u32,
     stride_x: u32,
     dilation_y: u32,
@@ -38,37 +37,40 @@ fn main(
     }
     let x = i % params.output_width;
     let y = i / params.output_width % params.output_height;
-    let plane = i / (params.output_width * params.output_height) * params.input_height;
+    let plane = i32(i / (params.output_width * params.output_height) * params.input_height * params.input_width);
+    let top = i32(y * params.stride_y) - i32(params.pad_top);
+    let left = i32(x * params.stride_x) - i32(params.pad_left);
+    // Of as many elements as the loop over taps has rounds, so that Mesa unrolls it.
+    var columns: array<i32, KERNEL_WIDTH>;
+    for (var kx = 0u; kx < KERNEL_WIDTH; kx++) {
+        columns[kx] = left + i32(kx * params.dilation_x);
+    }
 
     var value = vec4(select(0.0, params.lowest, MAX));
-    var padded = 0u;
+    var counted = 0u;
     // Mesa's llvmpipe compiles a kernel anew, for each dispatch, where a uniform alone bounds a loop. group.z is 0.
     let kernel_height = params.kernel_height + group.z;
-    let kernel_width = params.kernel_width + group.z;
     for (var ky = 0u; ky < kernel_height; ky++) {
-        for (var kx = 0u; kx < kernel_width; kx++) {
-            // In padded coordinates, which are never negative.
-            let row = y * params.stride_y + ky * params.dilation_y;
-            let column = x * params.stride_x + kx * params.dilation_x;
-            let inside = row >= params.pad_top && row < params.pad_top + params.input_height
-                && column >= params.pad_left && column < params.pad_left + params.input_width;
-            if inside {
-                let texel = (plane + row - params.pad_top) * params.input_width + column - params.pad_left;
-                let next = textureLoad(input, texel_at(texel));
-                if MAX {
-                    value = select(value, next, next > value | is_nan4(next));
-                } else {
-                    value += next;
-                }
+        let row = top + i32(ky * params.dilation_y);
+        let start = plane + row * i32(params.input_width);
+        let width = select(0u, params.input_width, u32(row) < params.input_height);
+        for (var kx = 0u; kx < KERNEL_WIDTH; kx++) {
+            let column = columns[kx];
+            let inside = u32(column) < width;
+            let next = textureLoad(input, texel_at(u32(max(start + column, 0))));
+            if MAX {
+                value = select(value, next, vec4(inside) & (next > value | is_nan4(next)));
+            } else {
+                value += select(vec4<f32>(), next, inside);
+                // The overhang of a last window counts for nothing.
+                let counts = row < i32(params.input_height + params.pad_bottom)
+                    && column < i32(params.input_width + params.pad_right);
+                counted += u32(select(inside, counts, COUNT_PADDING));
             }
-            // The overhang of a last window counts for nothing.
-            let counts = row < params.pad_top + params.input_height + params.pad_bottom
-                && column < params.pad_left + params.input_width + params.pad_right;
-            padded += select(0u, 1u, select(inside, counts, COUNT_PADDING));
         }
     }
     if !MAX {
-        value /= f32(max(padded, 1u));
+        value /= f32(max(counted, 1u));
     }
     textureStore(output, texel_at(i), value);
 }

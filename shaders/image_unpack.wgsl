@@ -6,6 +6,10 @@ struct Params {
     // Texels of one image's channels, ceil(channels / 4), and pixels of one channel.
     depth: u32,
     pixels: u32,
+    // Steps in elements of the buffer.
+    image_step: u32,
+    channel_step: u32,
+    pixel_step: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -28,9 +32,10 @@ fn main(
     let first = i / params.pixels % params.depth * 4u;
     let image = i / (params.pixels * params.depth);
     let texel = textureLoad(input, texel_at(i));
+    let start = image * params.image_step + first * params.channel_step + pixel * params.pixel_step;
     for (var k = 0u; k < 4u; k++) {
         if first + k < params.channels {
-            output[(image * params.channels + first + k) * params.pixels + pixel] = texel[k];
+            output[start + k * params.channel_step] = texel[k];
         }
     }
 }

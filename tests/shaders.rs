@@ -16,9 +16,11 @@ const STORAGE_BUFFERS: usize = 8;
 const STORAGE_TEXTURES: usize = 4;
 
 /// What stands in the way of running a kernel on some device.
-fn check(wgsl: &str, bindings: usize) -> Result<(), String> {
+fn check(wgsl: &str, bindings: usize, subgroups: bool) -> Result<(), String> {
     let module = naga::front::wgsl::parse_str(wgsl).map_err(|e| e.emit_to_string(wgsl))?;
-    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+    // Asked of the device before such a kernel is chosen.
+    let capabilities = if subgroups { Capabilities::SUBGROUP } else { Capabilities::empty() };
+    let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .map_err(|e| e.emit_to_string(wgsl))?;
 
@@ -92,7 +94,8 @@ fn every_kernel_is_valid_and_translates() {
     let failures: Vec<_> = kernels
         .iter()
         .filter_map(|(op, kernel)| {
-            let problem = check(kernel.source(), kernel.reads() + kernel.writes()).err()?;
+            let problem =
+                check(kernel.source(), kernel.reads() + kernel.writes(), kernel.needs_subgroups()).err()?;
             Some(format!("{op}, kernel '{}': {problem}", kernel.name()))
         })
         .collect();
@@ -134,7 +137,7 @@ fn a_bad_kernel_is_seen() {
             workgroupBarrier();
             output[i] = shared_sums[63u - i];
         }";
-    check(good, 1).unwrap();
+    check(good, 1, false).unwrap();
     let bad = [
         ("f32(i)", "i"),
         ("fn main", "fn other"),
@@ -146,7 +149,7 @@ fn a_bad_kernel_is_seen() {
     for (from, to) in bad {
         let wgsl = good.replace(from, to);
         assert_ne!(wgsl, good);
-        assert!(check(&wgsl, 1).is_err(), "{wgsl}");
+        assert!(check(&wgsl, 1, false).is_err(), "{wgsl}");
     }
-    assert!(check(good, 2).is_err());
+    assert!(check(good, 2, false).is_err());
 }

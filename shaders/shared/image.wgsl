@@ -14,3 +14,9 @@ fn texel_at(texel: u32) -> vec2<u32> {
 fn activate4(x: vec4<f32>) -> vec4<f32> {
     return vec4(activate(x.x), activate(x.y), activate(x.z), activate(x.w));
 }
+
+// Zeros past the last channel, of which the last texel in depth holds so many. Without this an infinite input would put
+// NaN there, and from there everywhere.
+fn mask(value: vec4<f32>, is_last: bool, lanes: u32) -> vec4<f32> {
+    return select(value, vec4<f32>(), vec4(is_last) & (vec4(0u, 1u, 2u, 3u) >= vec4(lanes)));
+}

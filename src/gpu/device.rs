@@ -101,7 +101,9 @@ impl GpuDevice {
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("wgpu-cnn"),
             required_features: adapter.features()
-                & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE),
+                & (wgpu::Features::TIMESTAMP_QUERY
+                    | wgpu::Features::PIPELINE_CACHE
+                    | wgpu::Features::SUBGROUP),
             required_limits: adapter.limits(),
             ..Default::default()
         };
@@ -158,6 +160,12 @@ impl GpuDevice {
     /// Whether the adapter computes on CPU cores.
     pub fn is_software(&self) -> bool {
         self.0.software
+    }
+
+    /// Whether kernels may exchange values within subgroups, of which each has at least eight invocations.
+    pub(super) fn has_subgroups(&self) -> bool {
+        let device = &self.0.device;
+        device.features().contains(wgpu::Features::SUBGROUP) && device.adapter_info().subgroup_min_size >= 8
     }
 
     /// How many distinct pipelines have been compiled.

@@ -15,18 +15,26 @@ pub struct Kernel {
     source: String,
     reads: usize,
     writes: usize,
+    subgroups: bool,
 }
 
 impl Kernel {
     /// The kernel of a file, reading and writing so many buffers.
     pub fn new(name: impl Into<String>, wgsl: &str, reads: usize, writes: usize) -> Self {
-        Kernel { name: name.into(), source: wgsl.to_string(), reads, writes }
+        Kernel { name: name.into(), source: wgsl.to_string(), reads, writes, subgroups: false }
     }
 
     /// Appends a file of shared functions.
     #[must_use]
     pub fn with(mut self, wgsl: &str) -> Self {
         self.source.push_str(wgsl);
+        self
+    }
+
+    /// Says that the kernel exchanges values within subgroups, which not every device can.
+    #[must_use]
+    pub fn subgroups(mut self) -> Self {
+        self.subgroups = true;
         self
     }
 
@@ -99,6 +107,11 @@ impl Kernel {
     /// The whole WGSL module.
     pub fn source(&self) -> &str {
         &self.source
+    }
+
+    /// Whether it exchanges values within subgroups.
+    pub fn needs_subgroups(&self) -> bool {
+        self.subgroups
     }
 
     /// How many buffers it reads.

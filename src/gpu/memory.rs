@@ -215,9 +215,9 @@ impl Memory {
                         })
                     })?
                 }
-                Content::Packed { tensor, layout, packing } => device.weight(tensor, layout, || {
+                Content::Packed { tensor, packing } => device.weight(tensor, &packing.layout, || {
                     let words: Vec<u32> =
-                        bytemuck::allocation::cast_vec(packing(tensor.values()?, tensor.shape()));
+                        bytemuck::allocation::cast_vec((packing.pack)(tensor.values()?, tensor.shape()));
                     Ok(fill(&words))
                 })?,
                 Content::Words(words) => fill(words),

@@ -16,6 +16,7 @@ pub(crate) mod recording;
 mod stepper;
 #[cfg(not(target_arch = "wasm32"))]
 mod tune;
+mod winograd;
 
 pub use device::GpuDevice;
 pub use kernel::Kernel;

@@ -21,6 +21,7 @@ pub(super) fn record(
     choices: &[Choice],
 ) -> Result<(Recording, Vec<BufferId>, Vec<BufferId>)> {
     let mut recording = Recording::new(device.device().limits(), device.is_software());
+    recording.subgroups = device.has_subgroups();
     // Before the operators record: they would cut what is far too large into very many pieces. What fits an image need
     // not fit a buffer.
     for value in graph.values().iter().filter(|value| value.constant.is_none()) {
@@ -137,6 +138,11 @@ impl Operands<'_> {
             return Ok(None);
         };
         self.places.image(value, layout, site.graph, recording).map(Some)
+    }
+
+    /// The image that operand `i` is already in, whatever its layout: of the value that it is a reshape of.
+    pub fn known_image(&self, i: usize, site: &Site) -> Option<(BufferId, image::Layout)> {
+        self.places.images[self.places.roots[Self::value(site, i)?]]
     }
 
     /// The buffer of output `i`, which the node writes unless it asks for an image.

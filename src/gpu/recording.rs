@@ -1,6 +1,8 @@
 //! What a plan will dispatch, over buffers that do not exist yet.
 
+use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::kernel::Kernel;
 use crate::error::{Error, Result};
@@ -10,16 +12,39 @@ use crate::tensor::Tensor;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct BufferId(pub usize);
 
-/// How a constant's elements are laid out for a kernel: from its elements and shape to the words of a buffer or image.
-pub(crate) type Packing = fn(&[f32], &[usize]) -> Vec<f32>;
+/// From a constant's elements and shape to the words of a buffer or image.
+type Pack = dyn Fn(&[f32], &[usize]) -> Vec<f32> + Send + Sync;
+
+/// How a constant's elements are laid out for a kernel.
+#[derive(Clone)]
+pub(crate) struct Packing {
+    /// A name that no other layout of the same words has: a constant is packed once for each.
+    pub layout: String,
+    pub pack: Arc<Pack>,
+}
+
+impl Packing {
+    pub fn new(
+        layout: impl Into<String>,
+        pack: impl Fn(&[f32], &[usize]) -> Vec<f32> + Send + Sync + 'static,
+    ) -> Self {
+        Packing { layout: layout.into(), pack: Arc::new(pack) }
+    }
+}
+
+impl fmt::Debug for Packing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Packing").field(&self.layout).finish()
+    }
+}
 
 /// What a buffer holds.
 #[derive(Clone, Debug)]
 pub(crate) enum Content {
     /// A range of a constant's elements.
     Constant { tensor: Tensor, range: Range<usize> },
-    /// A constant of f32 in another layout, which has a name.
-    Packed { tensor: Tensor, layout: &'static str, packing: Packing },
+    /// A constant of f32 in another layout.
+    Packed { tensor: Tensor, packing: Packing },
     /// Words that the plan made: a table a kernel looks things up in.
     Words(Vec<u32>),
     /// An input of the network.
@@ -69,6 +94,8 @@ pub(crate) struct Recording {
     pub limits: wgpu::Limits,
     /// Whether the device computes on CPU cores.
     pub software: bool,
+    /// Whether kernels may exchange values within subgroups of at least eight invocations.
+    pub subgroups: bool,
     /// The layer being recorded.
     pub layer: String,
     nothing: Option<BufferId>,
@@ -81,6 +108,7 @@ impl Recording {
             dispatches: Vec::new(),
             limits,
             software,
+            subgroups: false,
             layer: String::new(),
             nothing: None,
         }
@@ -114,10 +142,9 @@ impl Recording {
         name: impl Into<String>,
         tensor: &Tensor,
         words: usize,
-        layout: &'static str,
         packing: Packing,
     ) -> BufferId {
-        self.add(name.into(), words, Content::Packed { tensor: tensor.clone(), layout, packing })
+        self.add(name.into(), words, Content::Packed { tensor: tensor.clone(), packing })
     }
 
     /// A constant in an image of so many texels.
@@ -126,14 +153,13 @@ impl Recording {
         name: impl Into<String>,
         tensor: &Tensor,
         texels: usize,
-        layout: &'static str,
         packing: Packing,
     ) -> BufferId {
         self.buffers.push(Buffer {
             name: name.into(),
             words: 4 * texels,
             form: Form::Image,
-            content: Content::Packed { tensor: tensor.clone(), layout, packing },
+            content: Content::Packed { tensor: tensor.clone(), packing },
         });
         BufferId(self.buffers.len() - 1)
     }

@@ -7,7 +7,7 @@ use wgpu_cnn::{PlanOptions, Tensor};
 
 use crate::harness::{Case, each, random, values};
 use crate::support::compare::{assert_within, within};
-use crate::support::oracle::convolution::{Epilogue, Window as Reference, conv};
+use crate::support::oracle::convolution::{Epilogue, Window as Reference, conv, winograd};
 use crate::support::oracle::{Answer, activation};
 use crate::support::random::{Rng, cases};
 
@@ -47,7 +47,7 @@ impl Problem {
     }
 
     /// Operands, and what they must give.
-    fn pose(&self, rng: &mut Rng) -> (Vec<Option<Tensor>>, Answer) {
+    fn pose(&self, rng: &mut Rng) -> (Vec<Option<Tensor>>, Answers) {
         let mut weight_shape = vec![self.filters, self.x[1] / self.groups];
         weight_shape.extend(&self.window.kernel);
         let mut out = vec![self.x[0], self.filters];
@@ -61,18 +61,64 @@ impl Problem {
             residual: residual.as_ref().map(values),
             activation: self.activation.map(|(_, theirs)| theirs),
         };
-        let answer =
+        let direct =
             conv(values(&x), &self.x, values(&weight), &weight_shape, self.groups, &self.window, epilogue);
-        (vec![Some(x), Some(weight), bias, residual], answer)
+        let form = |m| {
+            self.has_winograd_form().then(|| {
+                winograd(m, values(&x), &self.x, values(&weight), &weight_shape, &self.window, epilogue)
+            })
+        };
+        let answers = Answers { two: form(2), four: form(4), direct };
+        (vec![Some(x), Some(weight), bias, residual], answers)
+    }
+
+    fn has_winograd_form(&self) -> bool {
+        let plain = Reference::new(&[3, 3]);
+        let window = &self.window;
+        self.groups == 1
+            && (&window.kernel, &window.stride, &window.dilation)
+                == (&plain.kernel, &plain.stride, &plain.dilation)
     }
 
     fn check(&self, rng: &mut Rng, options: &PlanOptions) {
-        let (operands, answer) = self.pose(rng);
-        let case = Case { op: self.op().into(), operands, constants: vec![1, 2] };
+        self.check_with(rng, options, &[1, 2]);
+    }
+
+    /// With these operands as weights of the graph, the others computed.
+    fn check_with(&self, rng: &mut Rng, options: &PlanOptions, constants: &[usize]) {
+        let (operands, answers) = self.pose(rng);
+        let case = Case { op: self.op().into(), operands, constants: constants.to_vec() };
         each(&case, options, |label, outputs| {
-            assert_eq!(outputs[0].shape()[..], answer.shape[..], "{label}: {self:?}");
-            assert_within(&format!("{label}: {self:?}"), values(&outputs[0]), &answer, C);
+            assert_eq!(outputs[0].shape()[..], answers.direct.shape[..], "{label}: {self:?}");
+            answers.check(label, values(&outputs[0]), &format!("{self:?}"));
         });
+    }
+}
+
+/// What a convolution must give, and how far each way of computing it may be off.
+struct Answers {
+    direct: Answer,
+    /// F(2x2, 3x3) and F(4x4, 3x3), where the convolution has these forms.
+    two: Option<Answer>,
+    four: Option<Answer>,
+}
+
+impl Answers {
+    /// A kernel asked for by name answers for its own way; what a rule chose may be any.
+    fn check(&self, label: &str, actual: &[f32], what: &str) {
+        let label_and = format!("{label}: {what}");
+        let all = [Some(&self.direct), self.two.as_ref(), self.four.as_ref()];
+        let answers: Vec<&Answer> = match label {
+            _ if label.contains("winograd_2") => vec![self.two.as_ref().unwrap_or(&self.direct)],
+            _ if label.contains("winograd_4") => vec![self.four.as_ref().unwrap_or(&self.direct)],
+            "gpu" | "gpu image_pack" | "gpu image_unpack" | "gpu image_filters" | "gpu image_depthwise" => {
+                all.into_iter().flatten().collect()
+            }
+            _ => vec![&self.direct],
+        };
+        if !answers.iter().any(|answer| within(&label_and, actual, answer, C).is_ok()) {
+            assert_within(&label_and, actual, answers[0], C);
+        }
     }
 }
 
@@ -152,15 +198,60 @@ fn empty_batches_and_channels() {
     });
 }
 
+/// Tiles that end at, before and behind the edge of the output, with all that can follow the sums.
+#[test]
+fn winograd_forms() {
+    cases(0xc4, 1, |rng| {
+        for (i, side) in [1, 2, 3, 4, 5, 7, 9].into_iter().enumerate() {
+            for (channels, filters) in [(1, 3), (5, 17), (8, 4)] {
+                let pads = [vec![(1, 1), (1, 1)], vec![(2, 0), (0, 2)], vec![(2, 2), (1, 2)]];
+                let mut problem = Problem::plain(&[1 + i % 2, channels, side + 2, side], filters, &[3, 3]);
+                problem.window.pads = pads[(i + channels) % 3].clone();
+                problem.bias = i % 3 != 0;
+                problem.residual = i % 2 == 0;
+                problem.activation =
+                    (channels == 8).then_some((Activation::Tanh, activation::Activation::Tanh));
+                problem.check(rng, &PlanOptions::default());
+            }
+        }
+    });
+}
+
+#[test]
+fn weights_that_are_computed() {
+    cases(0xc5, 12, |rng| {
+        generated(rng).check_with(rng, &PlanOptions::default(), &[]);
+        let mut padded = Problem::plain(&[2, 5, 6, 7], 9, &[3, 3]);
+        padded.window.pads = vec![(1, 1), (1, 1)];
+        padded.check_with(rng, &PlanOptions::default(), &[2]);
+    });
+}
+
+#[test]
+fn a_wrong_weight_is_seen_in_winograds_forms() {
+    let mut rng = Rng::new(8);
+    let mut problem = Problem::plain(&[1, 3, 6, 6], 4, &[3, 3]);
+    problem.window.pads = vec![(1, 1), (1, 1)];
+    let (mut operands, answers) = problem.pose(&mut rng);
+    let weight = operands[1].as_mut().unwrap().values_mut::<f32>().unwrap();
+    weight[5] += 0.01;
+    let case = Case { op: problem.op().into(), operands, constants: vec![1, 2] };
+    each(&case, &PlanOptions::default(), |label, outputs| {
+        for answer in [&answers.two, &answers.four].into_iter().flatten() {
+            assert!(within(label, values(&outputs[0]), answer, C).is_err(), "{label}");
+        }
+    });
+}
+
 #[test]
 fn a_wrong_weight_is_seen() {
     let mut rng = Rng::new(7);
     let problem = Problem::plain(&[1, 3, 6, 6], 4, &[3, 3]);
-    let (mut operands, answer) = problem.pose(&mut rng);
+    let (mut operands, answers) = problem.pose(&mut rng);
     let weight = operands[1].as_mut().unwrap().values_mut::<f32>().unwrap();
     weight[5] += 1e-4;
     let case = Case { op: problem.op().into(), operands, constants: vec![1, 2] };
     each(&case, &PlanOptions::default(), |label, outputs| {
-        assert!(within(label, values(&outputs[0]), &answer, C).is_err(), "{label}");
+        assert!(within(label, values(&outputs[0]), &answers.direct, C).is_err(), "{label}");
     });
 }

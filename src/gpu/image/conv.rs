@@ -1,89 +1,220 @@
 //! Convolutions and depthwise convolutions over images.
 
+use super::filters::{self, Filters};
+use super::winograd::{self, Plan as Winograd};
 use super::{
-    Layout, SMALL_GROUP, is_finite_at_zero, kernel, pack_bias, pack_kernel, row_axis, unpack_kernel, wanted,
+    Layout, SMALL_GROUP, bias, is_finite_at_zero, kernel, pack_kernel, row_axis, unpack_kernel, wanted,
 };
 use crate::error::Result;
 use crate::gpu::kernel::Kernel;
 use crate::gpu::memory::fits_image;
 use crate::gpu::operands::Operands;
 use crate::gpu::ops::every_activation;
-use crate::gpu::recording::{Packing, Recording};
+use crate::gpu::recording::{BufferId, Packing, Recording};
 use crate::ops::{Activation, Conv};
 use crate::plan::Site;
 use crate::window::Axis;
 
+const FLAGS: [(bool, bool); 4] = [(false, false), (true, false), (false, true), (true, true)];
+
 /// Every kernel of this family that convolutions may choose.
 pub(in crate::gpu) fn conv_variants() -> Vec<Kernel> {
-    let rows = [
-        Row { pixels: 7, kernel: 3, stride: 1, dilation: 1 },
-        Row { pixels: 8, kernel: 1, stride: 2, dilation: 1 },
-        Row { pixels: 4, kernel: 7, stride: 2, dilation: 2 },
+    let mut all = vec![pack_kernel(), unpack_kernel(), filters::pack_kernel()];
+    let shapes = [
+        Shape { kernel: 3, stride: 1, dilation: 1, padded: true },
+        Shape { kernel: 1, stride: 2, dilation: 1, padded: false },
+        Shape { kernel: 7, stride: 2, dilation: 2, padded: true },
     ];
-    let flags = [(false, false), (true, false), (false, true), (true, true)];
-    let mut all = vec![pack_kernel(), unpack_kernel()];
-    for row in rows {
-        for (bias, residual) in flags {
-            all.push(conv_kernel(&row, 2, bias, residual, None));
-            all.push(depthwise_kernel(&row, bias, residual, None));
+    let tiles = [(7, 4), (8, 1), (3, 3)].map(|(pixels, filters)| Tile { pixels, filters, broadcast: false });
+    for (shape, tile) in shapes.iter().zip(tiles) {
+        for (bias, residual) in FLAGS {
+            let epilogue = Epilogue { bias, residual, activation: None };
+            all.push(conv_kernel(shape, tile, epilogue));
+            all.push(conv_kernel(shape, Tile { broadcast: true, ..tile }, epilogue));
+            all.push(depthwise_kernel(shape, tile.pixels, epilogue));
         }
     }
+    all.extend(winograd::variants());
     for activation in every_activation() {
-        all.push(conv_kernel(&rows[0], 1, true, false, activation));
-        all.push(depthwise_kernel(&rows[0], true, false, activation));
+        let epilogue = Epilogue { bias: true, residual: false, activation };
+        all.push(conv_kernel(&shapes[0], tiles[0], epilogue));
+        all.push(depthwise_kernel(&shapes[0], 7, epilogue));
     }
     all
 }
 
-/// How an output row is cut into what one invocation computes, and what of the convolution specialises the code.
+/// The kernels that matrix products choose.
+pub(super) fn conv_kernels() -> impl Iterator<Item = Kernel> {
+    let shape = Shape { kernel: 1, stride: 1, dilation: 1, padded: false };
+    [false, true].into_iter().flat_map(move |broadcast| {
+        let tile = Tile { pixels: 8, filters: 4, broadcast };
+        let plain = Epilogue::default();
+        [plain, Epilogue { bias: true, ..plain }].map(|epilogue| conv_kernel(&shape, tile, epilogue))
+    })
+}
+
+/// What of a convolution specialises its code, along a row.
 #[derive(Clone, Copy, Debug)]
-struct Row {
-    pixels: usize,
+struct Shape {
     kernel: usize,
     stride: usize,
     dilation: usize,
+    /// Whether taps may lie outside the input.
+    padded: bool,
 }
 
-impl Row {
-    /// The number of neighbours, up to eight, that leaves the fewest idle at the end of a row.
-    fn new(axis: &Axis) -> Self {
-        let waste = |pixels: usize| axis.output.div_ceil(pixels) * pixels - axis.output;
-        let pixels = [8, 7, 6, 5, 4].into_iter().min_by_key(|&p| (waste(p), 8 - p)).unwrap_or(8);
-        let pixels = pixels.min(axis.output.max(1));
-        Row { pixels, kernel: axis.kernel, stride: axis.stride, dilation: axis.dilation }
-    }
-
+impl Shape {
     fn specialise(&self, kernel: Kernel) -> Kernel {
         kernel
             .with(include_str!("../../../shaders/shared/image_row.wgsl"))
-            .constant("PIXELS", self.pixels)
+            .flag("PADDED", self.padded)
             .constant("KERNEL_WIDTH", self.kernel)
             .constant("STRIDE_X", self.stride)
             .constant("DILATION_X", self.dilation)
     }
 }
 
-fn conv_kernel(
-    row: &Row,
-    filters: usize,
-    has_bias: bool,
-    has_residual: bool,
-    activation: Option<Activation>,
-) -> Kernel {
-    let kernel = kernel("image_conv", include_str!("../../../shaders/image_conv.wgsl"), 4);
-    row.specialise(kernel)
-        .constant("FILTERS", filters)
-        .flag("HAS_BIAS", has_bias)
-        .flag("HAS_RESIDUAL", has_residual)
-        .activation(activation)
+/// What follows the sums.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Epilogue {
+    pub bias: bool,
+    pub residual: bool,
+    pub activation: Option<Activation>,
 }
 
-fn depthwise_kernel(row: &Row, has_bias: bool, has_residual: bool, activation: Option<Activation>) -> Kernel {
+impl Epilogue {
+    pub fn specialise(&self, kernel: Kernel) -> Kernel {
+        kernel.flag("HAS_BIAS", self.bias).flag("HAS_RESIDUAL", self.residual).activation(self.activation)
+    }
+}
+
+/// What one invocation of `image_conv` computes, and how it has its weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tile {
+    /// Neighbours of an output row.
+    pub pixels: usize,
+    /// Texels of filters.
+    pub filters: usize,
+    /// Whether eight invocations share the weights that each of them reads an eighth of.
+    pub broadcast: bool,
+}
+
+/// The sizes of a convolution over images: `sets` convolutions side by side, each with its own weights.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    pub sets: usize,
+    pub images: usize,
+    /// Texels in depth of the input, and channels of the output.
+    pub depth: usize,
+    pub filters: usize,
+    pub vertical: Axis,
+    pub horizontal: Axis,
+}
+
+impl Sizes {
+    /// One set; an axis is a picture of one row, and a 1x1 kernel has no need to know of rows.
+    pub fn new(x: &Layout, filters: usize, axes: &[Axis]) -> Option<Self> {
+        let (vertical, horizontal) = match axes {
+            [x] => (row_axis(), *x),
+            [y, x] if [y, x].iter().all(|a| is_pointwise(a)) => {
+                let pixels = y.input * x.input;
+                (row_axis(), Axis { input: pixels, output: pixels, ..row_axis() })
+            }
+            [y, x] => (*y, *x),
+            _ => return None,
+        };
+        Some(Sizes { sets: 1, images: x.images, depth: x.depth(), filters, vertical, horizontal })
+    }
+
+    fn shape(&self) -> Shape {
+        let axis = &self.horizontal;
+        let padded = [axis, &self.vertical].iter().any(|a| a.before > 0 || a.after > 0);
+        Shape { kernel: axis.kernel, stride: axis.stride, dilation: axis.dilation, padded }
+    }
+
+    /// Pieces of rows that meet the same weights, and invocations for them.
+    fn pieces(&self, tile: Tile) -> (usize, usize) {
+        let across = self.horizontal.output.div_ceil(tile.pixels);
+        let count = across * self.vertical.output * self.images;
+        (count, if tile.broadcast { count.next_multiple_of(GROUP) } else { count })
+    }
+
+    fn invocations(&self, tile: Tile) -> usize {
+        self.pieces(tile).1 * self.filters.div_ceil(4).div_ceil(tile.filters) * self.sets
+    }
+
+    /// What the convolution costs with this tile, in multiply-adds of one invocation ([`LOAD`], [`STORE`]).
+    pub fn cost(&self, tile: Tile) -> usize {
+        let Shape { kernel, stride, dilation, .. } = self.shape();
+        // A tap that sees the pixels of the one before it, moved by one, loads one.
+        let phases = if dilation == 1 && stride <= 2 { stride.min(kernel) } else { kernel };
+        let pixels = tile.pixels * phases + kernel - phases;
+        let weights = if tile.broadcast { tile.filters.div_ceil(2) } else { 4 * tile.filters };
+        let sums = tile.pixels * tile.filters;
+        // llvmpipe copies all sums once per round of the loop around them.
+        let round = 16 * sums * kernel + LOAD * (pixels + weights * kernel) + 4 * sums;
+        let invocation = self.depth * self.vertical.kernel * round + sums * STORE;
+        // Few workgroups may leave cores without work.
+        self.invocations(tile).div_ceil(GROUP).next_multiple_of(4) * invocation
+    }
+
+    /// The cheapest tile, of those whose code is small enough to be compiled in a moment.
+    pub fn tile(&self, broadcast: bool) -> Tile {
+        const MOST_SUMS: usize = 32;
+        const MOST_CODE: usize = 96;
+        let kernel = self.horizontal.kernel;
+        let pixels = 1..=self.horizontal.output.clamp(1, 8);
+        let filters = 1..=self.filters.div_ceil(4).clamp(1, 4);
+        pixels
+            .flat_map(|pixels| filters.clone().map(move |filters| Tile { pixels, filters, broadcast }))
+            .filter(|t| {
+                let sums = t.pixels * t.filters;
+                sums == 1 || (sums <= MOST_SUMS && sums * kernel <= MOST_CODE)
+            })
+            .min_by_key(|&tile| self.cost(tile))
+            .unwrap_or(Tile { pixels: 1, filters: 1, broadcast })
+    }
+
+    /// The tile asked for by name, else by cost.
+    pub fn choose(&self, variant: Option<&str>, subgroups: bool) -> Tile {
+        let (plain, shared) = (self.tile(false), self.tile(true));
+        match variant {
+            Some("image_conv") => plain,
+            Some("image_conv_broadcast") if subgroups => shared,
+            _ if subgroups && self.cost(shared) <= self.cost(plain) => shared,
+            _ => plain,
+        }
+    }
+}
+
+/// Whether an output sees the one input at its place.
+fn is_pointwise(axis: &Axis) -> bool {
+    axis.kernel == 1 && axis.stride == 1 && axis.before == 0 && axis.after == 0
+}
+
+/// Invocations of a workgroup of `image_conv`.
+const GROUP: usize = 8;
+
+/// What it costs to load and to store a texel, in multiply-adds, as measured on llvmpipe: 5 and 60 ns beside 0.27 ns for
+/// eight invocations.
+pub(super) const LOAD: usize = 18;
+pub(super) const STORE: usize = 220;
+
+fn conv_kernel(shape: &Shape, tile: Tile, epilogue: Epilogue) -> Kernel {
+    let name = if tile.broadcast { "image_conv_broadcast" } else { "image_conv" };
+    let weights = match tile.broadcast {
+        true => include_str!("../../../shaders/shared/image_weights_broadcast.wgsl"),
+        false => include_str!("../../../shaders/shared/image_weights.wgsl"),
+    };
+    let kernel = kernel(name, include_str!("../../../shaders/image_conv.wgsl"), 4).with(weights);
+    let kernel = if tile.broadcast { kernel.subgroups() } else { kernel };
+    let kernel = shape.specialise(kernel).constant("PIXELS", tile.pixels).constant("FILTERS", tile.filters);
+    epilogue.specialise(kernel)
+}
+
+fn depthwise_kernel(shape: &Shape, pixels: usize, epilogue: Epilogue) -> Kernel {
     let kernel = kernel("image_depthwise", include_str!("../../../shaders/image_depthwise.wgsl"), 4);
-    row.specialise(kernel)
-        .flag("HAS_BIAS", has_bias)
-        .flag("HAS_RESIDUAL", has_residual)
-        .activation(activation)
+    epilogue.specialise(shape.specialise(kernel).constant("PIXELS", pixels))
 }
 
 /// The sizes of a convolution's rows: what its kernels' parameters end with.
@@ -101,11 +232,30 @@ struct Rows {
     pad_left: u32,
 }
 
+impl Rows {
+    fn new(vertical: &Axis, horizontal: &Axis) -> Self {
+        Rows {
+            input_height: vertical.input as u32,
+            input_width: horizontal.input as u32,
+            output_height: vertical.output as u32,
+            output_width: horizontal.output as u32,
+            kernel_height: vertical.kernel as u32,
+            stride_y: vertical.stride as u32,
+            dilation_y: vertical.dilation as u32,
+            pad_top: vertical.before as u32,
+            pad_left: horizontal.before as u32,
+        }
+    }
+}
+
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::NoUninit)]
 struct ConvParams {
     count: u32,
+    lanes: u32,
     across: u32,
+    images: u32,
+    total: u32,
     depth: u32,
     filters: u32,
     last_lanes: u32,
@@ -121,6 +271,32 @@ struct DepthwiseParams {
     rows: Rows,
 }
 
+/// Records the convolutions of these sizes with weights in [`Filters`]' layout.
+pub(super) fn multiply(
+    sizes: &Sizes,
+    tile: Tile,
+    epilogue: Epilogue,
+    reads: &[BufferId; 4],
+    output: BufferId,
+    recording: &mut Recording,
+) -> Result<()> {
+    let (count, lanes) = sizes.pieces(tile);
+    let total = sizes.invocations(tile);
+    let params = ConvParams {
+        count: count as u32,
+        lanes: lanes as u32,
+        across: sizes.horizontal.output.div_ceil(tile.pixels) as u32,
+        images: sizes.images as u32,
+        total: total as u32,
+        depth: sizes.depth as u32,
+        filters: sizes.filters.div_ceil(4) as u32,
+        last_lanes: (sizes.filters - 4 * (sizes.filters.div_ceil(4) - 1)) as u32,
+        rows: Rows::new(&sizes.vertical, &sizes.horizontal),
+    };
+    let groups = recording.linear(total, GROUP);
+    recording.dispatch(conv_kernel(&sizes.shape(), tile, epilogue), &params, reads, &[output], groups)
+}
+
 /// A convolution or depthwise convolution over images; false where this one has no such kernel.
 pub(in crate::gpu) fn conv(
     op: &Conv,
@@ -132,95 +308,80 @@ pub(in crate::gpu) fn conv(
     let (Some(x), Some(y)) = (Layout::of(site.dims(0)), Layout::of(&site.output(0).shape)) else {
         return Ok(false);
     };
-    let Some(weight) = site.constant(1) else { return Ok(false) };
-    let constant_bias = site.input(2).is_none() || site.constant(2).is_some();
-    // One axis is a picture of one row.
-    let (vertical, horizontal) = match axes {
-        [x] => (row_axis(), *x),
-        [y, x] => (*y, *x),
-        _ => return Ok(false),
-    };
+    let Some(sizes) = Sizes::new(&x, y.channels, axes) else { return Ok(false) };
     let depthwise = op.groups == x.channels && y.channels == x.channels && op.groups > 1;
-    let row = Row::new(&horizontal);
     if !wanted(site, recording)
-        || !constant_bias
-        || !(op.groups == 1 || depthwise)
+        || !(op.groups == 1 || depthwise && site.constant(1).is_some())
         || !op.activation.is_none_or(is_finite_at_zero)
     {
         return Ok(false);
     }
 
-    let [filters, of_group, ref kernel @ ..] = weight.shape()[..] else { return Ok(false) };
-    let taps: usize = kernel.iter().product();
     let name = &site.node.name;
-    let (texels, layout, packing): (_, _, Packing) = if depthwise {
-        (x.depth() * taps, "image depthwise", pack_depthwise)
-    } else {
-        (of_group.div_ceil(4) * taps * 4 * filters.div_ceil(4), "image conv", pack_filters)
+    let epilogue = Epilogue {
+        bias: site.input(2).is_some(),
+        residual: site.input(3).is_some(),
+        activation: op.activation,
     };
-    if !fits_image(&recording.limits, 4 * texels) {
+    let taps = axes.iter().map(|a| a.kernel).product();
+    let tile = sizes.choose(site.options.variant, recording.subgroups);
+    let winograd = match site.constant(1) {
+        Some(weight) if !depthwise => {
+            Winograd::choose(axes, &x, y.channels, sizes.cost(tile), site.options.variant, recording)
+                .map(|plan| (plan, weight))
+        }
+        _ => None,
+    };
+    let filters = Filters { filters: y.channels, channels: x.channels, taps, block: tile.filters, sets: 1 };
+    let texels = if depthwise { x.depth() * taps } else { filters.texels() };
+    if winograd.is_none() && !fits_image(&recording.limits, 4 * texels) {
         return Ok(false);
     }
-    let weight = recording.constant_image(format!("{name} weight"), weight, texels, layout, packing);
-    let bias = site.constant(2).map(|bias| pack_bias(name, bias, recording));
     let Some(input) = operands.image(0, site, recording)? else { return Ok(false) };
-    let residual = operands.image(3, site, recording)?;
-    let output = operands.image_result(0, y, site, recording);
-
-    let rows = Rows {
-        input_height: vertical.input as u32,
-        input_width: horizontal.input as u32,
-        output_height: vertical.output as u32,
-        output_width: horizontal.output as u32,
-        kernel_height: vertical.kernel as u32,
-        stride_y: vertical.stride as u32,
-        dilation_y: vertical.dilation as u32,
-        pad_top: vertical.before as u32,
-        pad_left: horizontal.before as u32,
-    };
-    let across = horizontal.output.div_ceil(row.pixels);
-    let bias_or_none = bias.unwrap_or_else(|| recording.nothing());
-    let reads = [input, weight, bias_or_none, residual.unwrap_or(input)];
-    if depthwise {
-        let count = across * vertical.output * x.depth() * x.images;
-        let params =
-            DepthwiseParams { count: count as u32, across: across as u32, depth: x.depth() as u32, rows };
-        let kernel = depthwise_kernel(&row, bias.is_some(), residual.is_some(), op.activation);
-        let groups = recording.linear(count, SMALL_GROUP);
-        recording.dispatch(kernel, &params, &reads, &[output], groups)?;
-    } else {
-        let blocks = if y.depth() > 1 { 2 } else { 1 };
-        let count = across * vertical.output * y.depth().div_ceil(blocks) * x.images;
-        let params = ConvParams {
-            count: count as u32,
-            across: across as u32,
-            depth: x.depth() as u32,
-            filters: y.depth() as u32,
-            last_lanes: y.last_lanes(),
-            rows,
-        };
-        let kernel = conv_kernel(&row, blocks, bias.is_some(), residual.is_some(), op.activation);
-        let groups = recording.linear(count, SMALL_GROUP);
-        recording.dispatch(kernel, &params, &reads, &[output], groups)?;
+    let bias = bias(site, operands, recording)?;
+    let residual = operands.image(3, site, recording)?.unwrap_or(input);
+    if let Some((plan, weight)) = winograd {
+        let output = operands.image_result(0, y, site, recording);
+        plan.record(epilogue, weight, [input, bias, residual], output, site, recording)?;
+        return Ok(true);
     }
+    let weight = match site.constant(1) {
+        Some(weight) if depthwise => {
+            let packing = Packing::new("image depthwise", pack_depthwise);
+            recording.constant_image(format!("{name} weight"), weight, texels, packing)
+        }
+        Some(weight) => filters.constant(name, weight, recording),
+        None => {
+            let weight = operands.get(1, site, recording)?;
+            filters.computed(name, weight, [x.channels * taps, taps, 1], recording)?
+        }
+    };
+    let output = operands.image_result(0, y, site, recording);
+    let reads = [input, weight, bias, residual];
+    if !depthwise {
+        multiply(&sizes, tile, epilogue, &reads, output, recording)?;
+        return Ok(true);
+    }
+    let pixels = depthwise_pixels(&sizes.horizontal);
+    let across = sizes.horizontal.output.div_ceil(pixels);
+    let count = across * sizes.vertical.output * x.depth() * x.images;
+    let params = DepthwiseParams {
+        count: count as u32,
+        across: across as u32,
+        depth: x.depth() as u32,
+        rows: Rows::new(&sizes.vertical, &sizes.horizontal),
+    };
+    let kernel = depthwise_kernel(&sizes.shape(), pixels, epilogue);
+    let groups = recording.linear(count, SMALL_GROUP);
+    recording.dispatch(kernel, &params, &reads, &[output], groups)?;
     Ok(true)
 }
 
-/// `[c_out, c_in, kernel...]` as `image_conv` reads it.
-fn pack_filters(values: &[f32], shape: &[usize]) -> Vec<f32> {
-    let (filters, channels) = (shape[0], shape[1]);
-    let taps: usize = shape[2..].iter().product();
-    let (depth, blocks) = (channels.div_ceil(4), filters.div_ceil(4));
-    let mut texels = vec![0.0; depth * taps * 4 * blocks * 4];
-    for f in 0..filters {
-        for c in 0..channels {
-            for tap in 0..taps {
-                let texel = ((c / 4 * taps + tap) * 4 + c % 4) * blocks + f / 4;
-                texels[4 * texel + f % 4] = values[(f * channels + c) * taps + tap];
-            }
-        }
-    }
-    texels
+/// The number of neighbours, up to eight, that leaves the fewest idle at the end of a row.
+fn depthwise_pixels(axis: &Axis) -> usize {
+    let waste = |pixels: usize| axis.output.div_ceil(pixels) * pixels - axis.output;
+    let pixels = [8, 7, 6, 5, 4].into_iter().min_by_key(|&p| (waste(p), 8 - p)).unwrap_or(8);
+    pixels.min(axis.output.max(1))
 }
 
 /// `[c, 1, kernel...]` as `image_depthwise` reads it.
@@ -232,4 +393,43 @@ fn pack_depthwise(values: &[f32], shape: &[usize]) -> Vec<f32> {
         texels[4 * (c / 4 * taps + tap) + c % 4] = *value;
     }
     texels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizes(images: usize, channels: usize, filters: usize, side: usize, kernel: usize) -> Sizes {
+        let pad = kernel / 2;
+        let axis = Axis { kernel, before: pad, after: pad, input: side, output: side, ..row_axis() };
+        let x = Layout { images, channels, pixels: side * side };
+        Sizes::new(&x, filters, &[axis; 2]).expect("two axes")
+    }
+
+    #[test]
+    fn every_branch_of_the_choice() {
+        let many = sizes(1, 64, 64, 28, 3);
+        assert!(many.choose(None, true).broadcast);
+        assert!(!many.choose(None, false).broadcast);
+        assert!(!many.choose(Some("image_conv"), true).broadcast);
+        // One pixel would leave seven of eight invocations without work.
+        let one = sizes(1, 64, 64, 1, 1);
+        assert!(!one.choose(None, true).broadcast);
+        assert!(one.choose(Some("image_conv_broadcast"), true).broadcast);
+        assert!(!one.choose(Some("image_conv_broadcast"), false).broadcast);
+    }
+
+    #[test]
+    fn tiles_divide_what_they_can() {
+        // 24 filters are six texels, 49 pixels seven times seven.
+        let tile = sizes(1, 144, 24, 56, 1).choose(None, true);
+        assert_eq!(6 % tile.filters, 0, "{tile:?}");
+        // Rows of 7 are one piece each.
+        assert_eq!(sizes(1, 64, 64, 7, 3).choose(None, false).pixels, 7);
+        // A wide kernel's code stays small.
+        let wide = sizes(1, 4, 64, 112, 11).choose(None, true);
+        assert!(wide.pixels * wide.filters * 11 <= 96, "{wide:?}");
+        // Without rows to tell apart, a plane is one row.
+        assert_eq!(sizes(1, 64, 64, 7, 1).horizontal.output, 49);
+    }
 }

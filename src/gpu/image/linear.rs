@@ -1,12 +1,12 @@
 //! Linear layers over images of one pixel.
 
-use super::{Layout, SMALL_GROUP, is_finite_at_zero, kernel, pack_bias, wanted};
+use super::{Layout, SMALL_GROUP, bias, is_finite_at_zero, kernel, wanted};
 use crate::error::Result;
 use crate::gpu::kernel::Kernel;
 use crate::gpu::memory::fits_image;
 use crate::gpu::operands::Operands;
 use crate::gpu::ops::every_activation;
-use crate::gpu::recording::Recording;
+use crate::gpu::recording::{Packing, Recording};
 use crate::ops::{Activation, Gemm};
 use crate::plan::Site;
 
@@ -41,13 +41,21 @@ pub(in crate::gpu) fn linear(
     let Some(weight) = site.constant(1) else { return Ok(false) };
     let (&[_, _], &[features, inputs]) = (site.dims(0), &weight.shape()[..]) else { return Ok(false) };
     let plain = op.trans_b && !op.trans_a && op.alpha == 1.0 && op.beta == 1.0;
-    let vector_bias = match (site.input(2), site.constant(2)) {
-        (None, _) => true,
-        (Some(_), Some(bias)) => bias.shape()[..] == [features],
-        _ => false,
+    let vector_bias = site.input(2).is_none() || site.dims(2) == [features];
+    let (Some(x), Some(y)) = (Layout::of(site.dims(0)), Layout::of(&site.output(0).shape)) else {
+        return Ok(false);
     };
-    let texels = features.div_ceil(4) * inputs.div_ceil(4) * 4;
+    // A flattened image is read as it lies: the weights are packed in its order.
+    let flattened = operands
+        .known_image(0, site)
+        .filter(|(_, of)| of.images == x.images && of.channels * of.pixels == inputs);
+    let of = flattened.map_or(x, |(_, layout)| layout);
+    let depth = of.depth() * of.pixels;
+    let texels = features.div_ceil(4) * depth * 4;
+    let product =
+        site.options.variant.is_some_and(|name| name.starts_with("image_conv") || name == "image_filters");
     if !wanted(site, recording)
+        || product
         || !plain
         || !vector_bias
         || !fits_image(&recording.limits, 4 * texels)
@@ -55,43 +63,43 @@ pub(in crate::gpu) fn linear(
     {
         return Ok(false);
     }
-    let (Some(x), Some(y)) = (Layout::of(site.dims(0)), Layout::of(&site.output(0).shape)) else {
-        return Ok(false);
-    };
     let name = &site.node.name;
-    let weight =
-        recording.constant_image(format!("{name} weight"), weight, texels, "image linear", pack_linear);
-    let bias = site.constant(2).map(|bias| pack_bias(name, bias, recording));
-    let Some(input) = operands.image(0, site, recording)? else { return Ok(false) };
+    let layout = format!("image linear {} {}", of.channels, of.pixels);
+    let packing = Packing::new(layout, move |values, _| pack_linear(values, features, &of));
+    let weight = recording.constant_image(format!("{name} weight"), weight, texels, packing);
+    let bias = bias(site, operands, recording)?;
+    let input = match flattened {
+        Some((image, _)) => image,
+        None => match operands.image(0, site, recording)? {
+            Some(image) => image,
+            None => return Ok(false),
+        },
+    };
     let output = operands.image_result(0, y, site, recording);
     let rows = if x.images > 1 { 4 } else { 1 };
     let params = LinearParams {
         images: x.images as u32,
-        depth: x.depth() as u32,
+        depth: depth as u32,
         filters: y.depth() as u32,
         last_lanes: y.last_lanes(),
     };
     let groups = recording.linear(x.images.div_ceil(rows) * y.depth(), SMALL_GROUP);
-    let reads = [input, weight, bias.unwrap_or_else(|| recording.nothing())];
-    recording.dispatch(
-        linear_kernel(rows, bias.is_some(), op.activation),
-        &params,
-        &reads,
-        &[output],
-        groups,
-    )?;
+    let kernel = linear_kernel(rows, site.input(2).is_some(), op.activation);
+    recording.dispatch(kernel, &params, &[input, weight, bias], &[output], groups)?;
     Ok(true)
 }
 
-/// `[out, in]` as `image_linear` reads it.
-fn pack_linear(values: &[f32], shape: &[usize]) -> Vec<f32> {
-    let (features, inputs) = (shape[0], shape[1]);
-    let depth = inputs.div_ceil(4);
+/// `[features, channels, pixels]` as `image_linear` reads it, for inputs of this layout.
+fn pack_linear(values: &[f32], features: usize, of: &Layout) -> Vec<f32> {
+    let depth = of.depth() * of.pixels;
+    let inputs = of.channels * of.pixels;
     let mut texels = vec![0.0; features.div_ceil(4) * depth * 16];
     for f in 0..features {
-        for c in 0..inputs {
-            let texel = (f / 4 * depth + c / 4) * 4 + f % 4;
-            texels[4 * texel + c % 4] = values[f * inputs + c];
+        for c in 0..of.channels {
+            for p in 0..of.pixels {
+                let texel = (f / 4 * depth + c / 4 * of.pixels + p) * 4 + f % 4;
+                texels[4 * texel + c % 4] = values[f * inputs + c * of.pixels + p];
+            }
         }
     }
     texels

@@ -6,24 +6,28 @@
 
 mod concat;
 mod conv;
+mod filters;
 mod linear;
 mod map;
 mod pool;
+mod product;
+mod winograd;
 
 pub(super) use concat::{concat, concat_variants};
 pub(super) use conv::{conv, conv_variants};
 pub(super) use linear::{linear, linear_variants};
 pub(super) use map::{binary_variants, map, map_variants};
 pub(super) use pool::{global, global_variants, pool, pool_variants};
+pub(super) use product::{product, product_variants};
 
 use super::kernel::Kernel;
 use super::memory::fits_image;
+use super::operands::Operands;
 use super::ops::INDEX;
-use super::recording::{BufferId, Recording};
+use super::recording::{BufferId, Packing, Recording};
 use crate::error::Result;
 use crate::ops::Activation;
 use crate::plan::Site;
-use crate::tensor::Tensor;
 use crate::window::Axis;
 
 /// Invocations of a workgroup: of kernels that do little for a texel, and of those that do much, so that even few
@@ -80,6 +84,21 @@ fn wanted(site: &Site, recording: &Recording) -> bool {
     asked && fits(site.dims(0)) && fits(&site.output(0).shape)
 }
 
+/// How far apart the elements of an image are in a buffer.
+#[derive(Clone, Copy, Debug)]
+struct Steps {
+    image: usize,
+    channel: usize,
+    pixel: usize,
+}
+
+impl Steps {
+    /// Of a tensor `[images, channels, pixels]`.
+    fn of(layout: &Layout) -> Self {
+        Steps { image: layout.channels * layout.pixels, channel: layout.pixels, pixel: 1 }
+    }
+}
+
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::NoUninit)]
 struct Transfer {
@@ -87,15 +106,23 @@ struct Transfer {
     channels: u32,
     depth: u32,
     pixels: u32,
+    image_step: u32,
+    channel_step: u32,
+    pixel_step: u32,
+    padding: u32,
 }
 
 impl Transfer {
-    fn new(layout: &Layout) -> Self {
+    fn new(layout: &Layout, steps: Steps) -> Self {
         Transfer {
             texels: layout.texels() as u32,
             channels: layout.channels as u32,
             depth: layout.depth() as u32,
             pixels: layout.pixels as u32,
+            image_step: steps.image as u32,
+            channel_step: steps.channel as u32,
+            pixel_step: steps.pixel as u32,
+            padding: 0,
         }
     }
 }
@@ -119,9 +146,19 @@ pub(crate) fn pack(
     layout: &Layout,
     recording: &mut Recording,
 ) -> Result<BufferId> {
+    pack_from(name, buffer, layout, Steps::of(layout), recording)
+}
+
+fn pack_from(
+    name: &str,
+    buffer: BufferId,
+    layout: &Layout,
+    steps: Steps,
+    recording: &mut Recording,
+) -> Result<BufferId> {
     let image = recording.computed_image(name, layout.texels());
     let groups = recording.linear(layout.texels(), GROUP);
-    recording.dispatch(pack_kernel(), &Transfer::new(layout), &[buffer], &[image], groups)?;
+    recording.dispatch(pack_kernel(), &Transfer::new(layout, steps), &[buffer], &[image], groups)?;
     Ok(image)
 }
 
@@ -133,9 +170,19 @@ pub(crate) fn unpack(
     recording: &mut Recording,
 ) -> Result<BufferId> {
     let buffer = recording.computed(name, layout.images * layout.channels * layout.pixels);
-    let groups = recording.linear(layout.texels(), GROUP);
-    recording.dispatch(unpack_kernel(), &Transfer::new(layout), &[image], &[buffer], groups)?;
+    unpack_to(buffer, image, layout, Steps::of(layout), recording)?;
     Ok(buffer)
+}
+
+fn unpack_to(
+    buffer: BufferId,
+    image: BufferId,
+    layout: &Layout,
+    steps: Steps,
+    recording: &mut Recording,
+) -> Result<()> {
+    let groups = recording.linear(layout.texels(), GROUP);
+    recording.dispatch(unpack_kernel(), &Transfer::new(layout, steps), &[image], &[buffer], groups)
 }
 
 /// An axis of one pixel.
@@ -155,8 +202,20 @@ fn pack_whole_texels(values: &[f32], _shape: &[usize]) -> Vec<f32> {
     texels
 }
 
-/// A bias per channel, in whole texels. It is read once, so it may as well be a buffer; textures are few.
-fn pack_bias(name: &str, bias: &Tensor, recording: &mut Recording) -> BufferId {
-    let words = bias.shape().elements().next_multiple_of(4);
-    recording.packed(format!("{name} bias"), bias, words, "image bias", pack_whole_texels)
+/// The bias of a convolution or linear layer, operand 2, in whole texels, of which the last may end in anything. It is
+/// read once, so it may as well be a buffer; textures are few.
+fn bias(site: &Site, operands: &mut Operands, recording: &mut Recording) -> Result<BufferId> {
+    let name = format!("{} bias", site.node.name);
+    if let Some(bias) = site.constant(2) {
+        let words = bias.shape().elements().next_multiple_of(4);
+        return Ok(recording.packed(name, bias, words, Packing::new("image bias", pack_whole_texels)));
+    }
+    let Some(bias) = operands.optional(2, site, recording)? else { return Ok(recording.nothing()) };
+    let channels = site.dims(2).iter().product::<usize>();
+    if channels % 4 == 0 {
+        return Ok(bias);
+    }
+    let whole = recording.computed(name, channels.next_multiple_of(4));
+    super::ops::copy(bias, whole, channels, recording)?;
+    Ok(whole)
 }

@@ -9,16 +9,17 @@ use crate::ops::{Pool, PoolKind, ReduceKind};
 use crate::plan::Site;
 use crate::window::Axis;
 
-fn pool_kernel(max: bool, count_padding: bool) -> Kernel {
+fn pool_kernel(max: bool, count_padding: bool, kernel_width: usize) -> Kernel {
     kernel("image_pool", include_str!("../../../shaders/image_pool.wgsl"), 1)
         .with(FLOAT)
         .flag("MAX", max)
         .flag("COUNT_PADDING", count_padding)
+        .constant("KERNEL_WIDTH", kernel_width)
         .activation(None)
 }
 
 pub(in crate::gpu) fn pool_variants() -> Vec<Kernel> {
-    vec![pool_kernel(true, false), pool_kernel(false, false), pool_kernel(false, true)]
+    vec![pool_kernel(true, false, 3), pool_kernel(false, false, 2), pool_kernel(false, true, 1)]
 }
 
 #[repr(C)]
@@ -30,7 +31,6 @@ struct PoolParams {
     output_height: u32,
     output_width: u32,
     kernel_height: u32,
-    kernel_width: u32,
     stride_y: u32,
     stride_x: u32,
     dilation_y: u32,
@@ -64,6 +64,10 @@ pub(in crate::gpu) fn pool(
     if op.indices.is_some() || !wanted(site, recording) {
         return Ok(false);
     }
+    // The kernel's width is part of the code.
+    if horizontal.kernel > 64 {
+        return Ok(false);
+    }
     // The padding channels of a window that sees nothing would be minus infinity, and times a weight of 0 NaN.
     let sees = |a: &Axis| a.dilation == 1 && a.before < a.kernel && a.after < a.kernel;
     if max && !(sees(&vertical) && sees(&horizontal)) {
@@ -78,7 +82,6 @@ pub(in crate::gpu) fn pool(
         output_height: vertical.output as u32,
         output_width: horizontal.output as u32,
         kernel_height: vertical.kernel as u32,
-        kernel_width: horizontal.kernel as u32,
         stride_y: vertical.stride as u32,
         stride_x: horizontal.stride as u32,
         dilation_y: vertical.dilation as u32,
@@ -90,7 +93,8 @@ pub(in crate::gpu) fn pool(
         lowest: f32::NEG_INFINITY,
     };
     let groups = recording.linear(y.texels(), GROUP);
-    recording.dispatch(pool_kernel(max, count_padding), &params, &[input], &[output], groups)?;
+    let kernel = pool_kernel(max, count_padding, horizontal.kernel);
+    recording.dispatch(kernel, &params, &[input], &[output], groups)?;
     Ok(true)
 }
 

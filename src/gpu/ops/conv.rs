@@ -2,7 +2,7 @@
 //! 1x1 they are the input. Asked for by name, the patches are unfolded into a matrix first (im2col), a piece at a time.
 //! Thin groups are summed directly.
 
-use super::gemm::{self, Form, Params as Product, Source, last_four};
+use super::gemm::{self, Form, Left, Params as Product, Source, last_four, pack_rows};
 use super::im2col::{self, Layout};
 use super::{INDEX, every_activation};
 use crate::error::Result;
@@ -10,7 +10,7 @@ use crate::gpu::cells::{Cells, spatial};
 use crate::gpu::image;
 use crate::gpu::kernel::Kernel;
 use crate::gpu::operands::Operands;
-use crate::gpu::recording::Recording;
+use crate::gpu::recording::{Packing, Recording};
 use crate::ops::{Activation, Conv};
 use crate::plan::Site;
 use crate::window::Axis;
@@ -41,12 +41,7 @@ pub(super) fn variants() -> Vec<Kernel> {
     let flags = [(false, false), (true, false), (false, true), (true, true)];
     let activations = every_activation().into_iter().map(|a| direct_kernel(true, false, a));
     let direct = flags.map(|(bias, residual)| direct_kernel(bias, residual, None));
-    direct
-        .into_iter()
-        .chain(activations)
-        .chain(gemm::patch_variants())
-        .chain(image::conv_variants())
-        .collect()
+    direct.into_iter().chain(activations).chain(gemm::conv_variants()).chain(image::conv_variants()).collect()
 }
 
 /// How a convolution is computed.
@@ -85,7 +80,7 @@ pub(super) fn record(
     }
     let (images, channels) = (x[0], x[1]);
     let filters = site.output(0).shape[1];
-    let [input, weight] = [operands.get(0, site, recording)?, operands.get(1, site, recording)?];
+    let input = operands.get(0, site, recording)?;
     let bias = operands.optional(2, site, recording)?;
     let residual = operands.optional(3, site, recording)?;
     let output = operands.result(0);
@@ -101,6 +96,7 @@ pub(super) fn record(
             padding: [0; 3],
             cells: Cells::new(&axes),
         };
+        let weight = operands.get(1, site, recording)?;
         let kernel = direct_kernel(bias.is_some(), residual.is_some(), op.activation);
         let reads = [input, weight, bias.unwrap_or(input), residual.unwrap_or(input)];
         let groups = recording.linear(count, GROUP);
@@ -115,10 +111,21 @@ pub(super) fn record(
     };
     let positions: usize = axes.iter().map(|a| a.output).product();
     let (m, k) = (filters / op.groups, axes.iter().fold(channels / op.groups, |n, a| n * a.kernel));
+    // A constant of four filters or more is packed so that a load brings four of them.
+    let groups = op.groups;
+    let (weight, a_rows) = match site.constant(1) {
+        Some(constant) if m >= 4 => {
+            let packing =
+                Packing::new(format!("rows {groups}"), move |values, _| pack_rows(values, groups, m, k));
+            let (name, rows) = (format!("{} weight", site.node.name), m.next_multiple_of(4));
+            (Left::Packed(recording.packed(name, constant, groups * rows * k, packing)), rows)
+        }
+        _ => (Left::Stored(operands.get(1, site, recording)?), m),
+    };
     // Filters times the columns of one image (pointwise), or of all images' patches.
     let product = Product {
         batch: last_four(&[op.groups], 1, 1),
-        a_step: last_four(&[1], m * k, 0),
+        a_step: last_four(&[1], a_rows * k, 0),
         c_step: last_four(&[1], m * positions, 0),
         bias_step: last_four(&[1], m, 0),
         products: op.groups as u32,
@@ -133,7 +140,7 @@ pub(super) fn record(
     if is_pointwise(&axes) && !explicit {
         let product = Product {
             batch: last_four(&[images, op.groups], 1, 1),
-            a_step: last_four(&[0, m * k], 1, 0),
+            a_step: last_four(&[0, a_rows * k], 1, 0),
             b_step: last_four(&[channels * positions, k * positions], 1, 0),
             c_step: last_four(&[filters * positions, m * positions], 1, 0),
             products: (images * op.groups) as u32,

@@ -118,6 +118,6 @@ pub(super) fn record(
     let taps = recording.words(format!("{} taps", site.node.name), conv::taps(of_group, &axes));
     // Neighbours along the terms are neighbours in memory, as in a transposed matrix.
     let form = Form { trans_b: true, ..Form::default() };
-    let operands = (gradient, Source::Taps { input, taps });
+    let operands = (gemm::Left::Stored(gradient), Source::Taps { input, taps });
     gemm::dispatch(&form, &product, operands, None, None, output, site, recording)
 }

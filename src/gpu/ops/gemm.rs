@@ -95,6 +95,15 @@ pub(super) struct Form {
     pub activation: Option<Activation>,
 }
 
+/// Where a of a product comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Left {
+    /// A matrix in a buffer.
+    Stored(BufferId),
+    /// A constant in [`pack_rows`]' layout.
+    Packed(BufferId),
+}
+
 /// Where b of a product comes from.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Source {
@@ -106,6 +115,68 @@ pub(super) enum Source {
     Taps { input: BufferId, taps: BufferId },
 }
 
+/// How a kernel reads its operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Access {
+    /// Whether a is in [`pack_rows`]' layout.
+    packed_a: bool,
+    b: AccessB,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AccessB {
+    Stored,
+    /// Not transposed, in rows of whole fours.
+    Quads,
+    Patches,
+    /// Patches transposed, beside a gradient to the outputs as a.
+    Taps,
+    /// a and b^T both in rows of whole fours; of few rows only.
+    Fours,
+}
+
+impl Access {
+    const STORED: Access = Access { packed_a: false, b: AccessB::Stored };
+
+    /// The widest access that suits the product's sizes and where its operands start.
+    fn new(left: Left, source: Source, form: &Form, params: &Params, tiling: Tiling) -> Self {
+        let packed_a = matches!(left, Left::Packed(_));
+        let fours = |row: u32, steps: &[u32; 4]| {
+            row.is_multiple_of(4) && steps.iter().all(|step| step.is_multiple_of(4))
+        };
+        let b = match source {
+            Source::Patches { .. } => AccessB::Patches,
+            Source::Taps { .. } => AccessB::Taps,
+            Source::Stored(_) if matches!(tiling, Tiling::Row(_)) => {
+                let straight = !form.trans_a && form.trans_b && params.k.is_multiple_of(4) && params.k > 0;
+                let aligned = fours(params.a_row, &params.a_step) && fours(params.b_row, &params.b_step);
+                if straight && aligned { AccessB::Fours } else { AccessB::Stored }
+            }
+            Source::Stored(_) => {
+                let aligned =
+                    params.k > 0 && params.n.is_multiple_of(4) && fours(params.b_row, &params.b_step);
+                if !form.trans_b && aligned { AccessB::Quads } else { AccessB::Stored }
+            }
+        };
+        Access { packed_a, b }
+    }
+}
+
+/// A constant `[groups * m, k]` as `shaders/shared/gemm_a_packed.wgsl` reads it: the rows of each group in fours, zeros past
+/// the last, and of each four the elements at each k together.
+pub(super) fn pack_rows(values: &[f32], groups: usize, m: usize, k: usize) -> Vec<f32> {
+    let fours = m.div_ceil(4);
+    // A binding must hold an element, also where there are no terms.
+    let mut words = vec![0.0; (groups * fours * k * 4).max(4)];
+    for (row, values) in values.chunks_exact(k.max(1)).enumerate() {
+        let (group, row) = (row / m, row % m);
+        for (i, value) in values.iter().enumerate() {
+            words[((group * fours + row / 4) * k + i) * 4 + row % 4] = *value;
+        }
+    }
+    words
+}
+
 /// How a product is cut into pieces of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tiling {
@@ -113,6 +184,8 @@ enum Tiling {
     Tiled { side: usize, micro: usize },
     /// This many rows by 4 columns per invocation, from storage.
     Flat(usize),
+    /// This many rows by 4 columns per workgroup, whose invocations share out the terms.
+    Row(usize),
 }
 
 impl Tiling {
@@ -121,6 +194,7 @@ impl Tiling {
         match self {
             Tiling::Tiled { side, .. } => recording.linear(self.tiles(m, n, side) * products, 1),
             Tiling::Flat(rows) => recording.linear(m.div_ceil(rows) * n.div_ceil(4) * products, 64),
+            Tiling::Row(rows) => recording.linear(m.div_ceil(rows) * n.div_ceil(4) * products, 1),
         }
     }
 
@@ -129,12 +203,14 @@ impl Tiling {
     }
 }
 
-const TILINGS: [(&str, Tiling); 5] = [
+const TILINGS: [(&str, Tiling); 7] = [
     ("gemm_tiled_128", Tiling::Tiled { side: 128, micro: 8 }),
     ("gemm_tiled_64", Tiling::Tiled { side: 64, micro: 4 }),
     ("gemm_tiled_32", Tiling::Tiled { side: 32, micro: 4 }),
     ("gemm_flat_4", Tiling::Flat(4)),
     ("gemm_flat_1", Tiling::Flat(1)),
+    ("gemm_row_4", Tiling::Row(4)),
+    ("gemm_row_1", Tiling::Row(1)),
 ];
 
 /// Workgroups that keep a GPU busy, as far as one can know without knowing the GPU.
@@ -143,16 +219,8 @@ const BUSY: usize = 64;
 const MOST_SLICES: usize = 8;
 const LEAST_TERMS: usize = 128;
 
-/// How a product finds its operands: the kind of a [`Source`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lookup {
-    Stored,
-    Patches,
-    Taps,
-}
-
-fn kernel(name: &str, tiling: Tiling, lookup: Lookup, form: &Form) -> Kernel {
-    let reads = if lookup == Lookup::Stored { 4 } else { 5 };
+fn kernel(name: &str, tiling: Tiling, access: Access, form: &Form) -> Kernel {
+    let reads = if matches!(access.b, AccessB::Patches | AccessB::Taps) { 5 } else { 4 };
     let kernel = match tiling {
         Tiling::Tiled { side, micro } => {
             Kernel::new(name, include_str!("../../../shaders/gemm_tiled.wgsl"), reads, 1)
@@ -161,17 +229,28 @@ fn kernel(name: &str, tiling: Tiling, lookup: Lookup, form: &Form) -> Kernel {
         }
         Tiling::Flat(rows) => Kernel::new(name, include_str!("../../../shaders/gemm_flat.wgsl"), reads, 1)
             .constant("ROWS", rows),
+        Tiling::Row(rows) => {
+            Kernel::new(name, include_str!("../../../shaders/gemm_row.wgsl"), reads, 1).constant("ROWS", rows)
+        }
     };
-    let a = match lookup {
-        Lookup::Stored | Lookup::Patches => include_str!("../../../shaders/shared/gemm_a.wgsl"),
-        Lookup::Taps => include_str!("../../../shaders/shared/gemm_images.wgsl"),
+    let a = match access {
+        Access { b: AccessB::Taps, .. } => include_str!("../../../shaders/shared/gemm_images.wgsl"),
+        Access { packed_a: true, .. } => include_str!("../../../shaders/shared/gemm_a_packed.wgsl"),
+        Access { packed_a: false, .. } => include_str!("../../../shaders/shared/gemm_a.wgsl"),
     };
-    let b = match lookup {
-        Lookup::Stored => include_str!("../../../shaders/shared/gemm_stored.wgsl"),
-        Lookup::Patches => include_str!("../../../shaders/shared/gemm_patches.wgsl"),
-        Lookup::Taps => include_str!("../../../shaders/shared/gemm_taps.wgsl"),
+    let kernel = match access.b {
+        AccessB::Stored => kernel.with(a).with(include_str!("../../../shaders/shared/gemm_stored.wgsl")),
+        AccessB::Quads => kernel.with(a).with(include_str!("../../../shaders/shared/gemm_quads.wgsl")),
+        AccessB::Patches => kernel.with(a).with(include_str!("../../../shaders/shared/gemm_patches.wgsl")),
+        AccessB::Taps => kernel.with(a).with(include_str!("../../../shaders/shared/gemm_taps.wgsl")),
+        AccessB::Fours => kernel.with(include_str!("../../../shaders/shared/gemm_fours.wgsl")),
     };
-    specialise(kernel.with(a).with(b), form)
+    let edge = matches!(tiling, Tiling::Row(_)) && access.b != AccessB::Fours;
+    let kernel = match edge {
+        true => kernel.with(include_str!("../../../shaders/shared/gemm_fours_edge.wgsl")),
+        false => kernel,
+    };
+    specialise(kernel, form)
 }
 
 fn reduce_kernel(form: &Form) -> Kernel {
@@ -201,26 +280,40 @@ pub(super) fn variants() -> Vec<Kernel> {
     });
     let activations = every_activation().into_iter().map(|activation| Form { activation, ..Form::default() });
     let forms: Vec<_> = flags.chain(activations).collect();
-    let kernels = TILINGS
+    let stored = TILINGS
         .iter()
-        .flat_map(|(name, tiling)| forms.iter().map(|form| kernel(name, *tiling, Lookup::Stored, form)));
-    kernels.chain(forms.iter().map(reduce_kernel)).chain(image::linear_variants()).collect()
+        .flat_map(|(name, tiling)| forms.iter().map(|form| kernel(name, *tiling, Access::STORED, form)));
+    let wide = TILINGS.iter().flat_map(|(name, tiling)| {
+        let b = if matches!(tiling, Tiling::Row(_)) { AccessB::Fours } else { AccessB::Quads };
+        let trans_b = b == AccessB::Fours;
+        forms
+            .iter()
+            .filter(move |form| form.trans_b == trans_b && !(form.trans_a && trans_b))
+            .map(move |form| kernel(name, *tiling, Access { packed_a: false, b }, form))
+    });
+    let kernels = stored.chain(wide);
+    let images = image::linear_variants().into_iter().chain(image::product_variants());
+    kernels.chain(forms.iter().map(reduce_kernel)).chain(images).collect()
 }
 
-/// The kernels that convolutions multiply patches with.
-pub(super) fn patch_variants() -> Vec<Kernel> {
+/// The kernels that convolutions multiply with.
+pub(super) fn conv_variants() -> Vec<Kernel> {
     let form = |has_bias, has_residual| Form { has_bias, has_residual, ..Form::default() };
     let forms = [form(false, false), form(true, false), form(false, true), form(true, true)];
-    let kernels = TILINGS
-        .iter()
-        .flat_map(|(name, tiling)| forms.iter().map(|form| kernel(name, *tiling, Lookup::Patches, form)));
-    kernels.collect()
+    let patches = |packed_a| Access { packed_a, b: AccessB::Patches };
+    let packed = |b| Access { packed_a: true, b };
+    let accesses = [patches(false), patches(true), packed(AccessB::Stored), packed(AccessB::Quads)];
+    let each = |access: Access| {
+        TILINGS.iter().flat_map(move |(name, tiling)| forms.map(|form| kernel(name, *tiling, access, &form)))
+    };
+    accesses.into_iter().flat_map(each).collect()
 }
 
 /// The kernels that sum over a convolution's output positions.
 pub(super) fn tap_variants() -> Vec<Kernel> {
     let form = Form { trans_b: true, ..Form::default() };
-    let kernels = TILINGS.iter().map(|(name, tiling)| kernel(name, *tiling, Lookup::Taps, &form));
+    let taps = Access { packed_a: false, b: AccessB::Taps };
+    let kernels = TILINGS.iter().map(|(name, tiling)| kernel(name, *tiling, taps, &form));
     kernels.chain([reduce_kernel(&form)]).collect()
 }
 
@@ -237,39 +330,59 @@ pub(super) fn add_slices(
     recording.dispatch(reduce_kernel(&Form::default()), &params, &[partial; 3], &[output], groups)
 }
 
-/// The tiling for so many products: the variant asked for by name, else by this rule. The largest tile that keeps the
-/// device busy reads the least; few rows, and processors that are no GPU, are better off without tiles.
-fn choose(m: usize, n: usize, products: usize, site: &Site, recording: &Recording) -> (&'static str, Tiling) {
+/// The tiling for so many products: the variant asked for by name, else by [`rule`].
+fn choose(
+    sizes: (usize, usize, usize),
+    products: usize,
+    rows_of_terms: bool,
+    site: &Site,
+    recording: &Recording,
+) -> (&'static str, Tiling) {
     if let Some(asked) = TILINGS.iter().find(|(name, _)| Some(*name) == site.options.variant) {
         return *asked;
     }
     let invocations = recording.limits.max_compute_invocations_per_workgroup as usize;
-    let busy = |(_, tiling): &&(&str, Tiling)| match *tiling {
+    let tiling = rule(sizes, products, rows_of_terms, recording.software, invocations);
+    *TILINGS.iter().find(|(_, known)| *known == tiling).unwrap_or(&TILINGS[0])
+}
+
+/// The largest tile that keeps the device busy reads the least. Few rows are better off without tiles, and where neighbouring
+/// terms of both operands are neighbours in storage, a workgroup shares them out. Processors that are no GPU have no use for
+/// workgroup memory.
+fn rule(
+    (m, n, k): (usize, usize, usize),
+    products: usize,
+    rows_of_terms: bool,
+    software: bool,
+    invocations: usize,
+) -> Tiling {
+    if software {
+        return Tiling::Flat(if m < 4 { 1 } else { 4 });
+    }
+    if m <= 4 && rows_of_terms && k >= LEAST_TERMS {
+        return Tiling::Row(if m == 1 { 1 } else { 4 });
+    }
+    if m < 4 {
+        return Tiling::Flat(1);
+    }
+    let busy = |tiling: &Tiling| match *tiling {
         Tiling::Tiled { side, micro } => {
             let full = 4 * m.min(n) > 3 * side || side == 32;
             let enough = tiling.tiles(m, n, side) * products >= BUSY || side == 32;
             full && enough && (side / micro).pow(2) <= invocations
         }
-        Tiling::Flat(_) => false,
+        Tiling::Flat(_) | Tiling::Row(_) => false,
     };
-    let flat = |rows| TILINGS.iter().find(|(_, tiling)| *tiling == Tiling::Flat(rows));
-    let chosen = if m < 4 {
-        flat(1)
-    } else if recording.software {
-        flat(4)
-    } else {
-        TILINGS.iter().find(busy).or(flat(4))
-    };
-    *chosen.unwrap_or(&TILINGS[0])
+    TILINGS.iter().map(|(_, tiling)| *tiling).find(busy).unwrap_or(Tiling::Flat(4))
 }
 
 /// How many slices k is cut into: as asked for by name, else where a GPU would have too few tiles to be busy and each
 /// slice still has many terms.
-fn slices(tiles: usize, k: usize, site: &Site, recording: &Recording) -> usize {
-    match site.options.variant {
+fn slices(tiles: usize, k: usize, variant: Option<&str>, software: bool) -> usize {
+    match variant {
         Some("gemm_reduce") => k.min(3),
         Some(_) => 1,
-        None if recording.software => 1,
+        None if software => 1,
         None => (BUSY / tiles.max(1)).min(k / LEAST_TERMS).clamp(1, MOST_SLICES),
     }
 }
@@ -278,7 +391,7 @@ fn slices(tiles: usize, k: usize, site: &Site, recording: &Recording) -> usize {
 pub(super) fn dispatch(
     form: &Form,
     params: &Params,
-    (a, b): (BufferId, Source),
+    (left, b): (Left, Source),
     bias: Option<BufferId>,
     residual: Option<BufferId>,
     c: BufferId,
@@ -286,25 +399,28 @@ pub(super) fn dispatch(
     recording: &mut Recording,
 ) -> Result<()> {
     let (m, n, products) = (params.m as usize, params.n as usize, params.products as usize);
-    let (name, tiling) = choose(m, n, products, site, recording);
+    let k = params.k as usize;
+    let rows_of_terms = !form.trans_a && form.trans_b && matches!(b, Source::Stored(_));
+    let (name, tiling) = choose((m, n, k), products, rows_of_terms, site, recording);
+    let access = Access::new(left, b, form, params, tiling);
+    let (Left::Stored(a) | Left::Packed(a)) = left;
     let tiles = match tiling {
         Tiling::Tiled { side, .. } => tiling.tiles(m, n, side) * products,
-        Tiling::Flat(_) => usize::MAX,
+        Tiling::Flat(_) | Tiling::Row(_) => usize::MAX,
     };
-    let k = params.k as usize;
-    let slices = if params.batch[0] == 1 { slices(tiles, k, site, recording) } else { 1 };
+    let slices =
+        if params.batch[0] == 1 { slices(tiles, k, site.options.variant, recording.software) } else { 1 };
     let multiply = |form: &Form, params: &Params, bias, residual, c, recording: &mut Recording| {
         let groups = tiling.groups(m, n, params.products as usize, recording);
         // An operand that is absent keeps its binding; its code is compiled away.
         match b {
             Source::Stored(b) => {
                 let reads = [a, b, Option::unwrap_or(bias, a), Option::unwrap_or(residual, a)];
-                recording.dispatch(kernel(name, tiling, Lookup::Stored, form), params, &reads, &[c], groups)
+                recording.dispatch(kernel(name, tiling, access, form), params, &reads, &[c], groups)
             }
             Source::Patches { input, taps } | Source::Taps { input, taps } => {
-                let lookup = if matches!(b, Source::Taps { .. }) { Lookup::Taps } else { Lookup::Patches };
                 let reads = [a, input, Option::unwrap_or(bias, a), Option::unwrap_or(residual, a), taps];
-                recording.dispatch(kernel(name, tiling, lookup, form), params, &reads, &[c], groups)
+                recording.dispatch(kernel(name, tiling, access, form), params, &reads, &[c], groups)
             }
         }
     };
@@ -355,6 +471,9 @@ pub(super) fn record(
     }
     let shape = |i| site.input(i).map(|info| info.shape.clone()).unwrap_or_default();
     let sizes = op.sizes(&shape(0), &shape(1)).map_err(|e| site.error(e))?;
+    if image::product(op, &sizes, site, operands, recording)? {
+        return Ok(());
+    }
     let (m, n, k) = (sizes.m, sizes.n, sizes.k);
     let a = operands.get(0, site, recording)?;
     let bias = operands.optional(2, site, recording)?;
@@ -406,7 +525,7 @@ pub(super) fn record(
             beta: op.beta,
             ..Params::new(m, columns, k)
         };
-        let operands = (a, Source::Stored(b));
+        let operands = (Left::Stored(a), Source::Stored(b));
         dispatch(&form, &params, operands, bias, None, result, site, recording)?;
     }
     Ok(())
@@ -419,4 +538,70 @@ pub(in crate::gpu) fn last_four(values: &[usize], unit: usize, fill: u32) -> [u3
         *to = (from * unit) as u32;
     }
     four
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_branch_of_the_rule() {
+        let gpu = |m, n, k| rule((m, n, k), 1, false, false, 256);
+        let linear = |m, n, k| rule((m, n, k), 1, true, false, 256);
+        let tiled = |side, micro| Tiling::Tiled { side, micro };
+        assert_eq!(gpu(1024, 1024, 64), tiled(128, 8));
+        // Too few tiles of 128 to be busy, then too few of 64; a tile that would be mostly empty; and many products.
+        assert_eq!(gpu(512, 512, 64), tiled(64, 4));
+        assert_eq!(gpu(128, 128, 64), tiled(32, 4));
+        assert_eq!(gpu(40, 8192, 64), tiled(32, 4));
+        assert_eq!(rule((128, 128, 64), 64, false, false, 256), tiled(128, 8));
+        // A device of small workgroups.
+        assert_eq!(rule((1024, 1024, 64), 1, false, false, 64), tiled(32, 4));
+        assert_eq!(rule((1024, 1024, 64), 1, false, false, 32), Tiling::Flat(4));
+        // Few rows.
+        assert_eq!(gpu(3, 1000, 4096), Tiling::Flat(1));
+        assert_eq!(linear(1, 1000, 4096), Tiling::Row(1));
+        assert_eq!(linear(4, 1000, 4096), Tiling::Row(4));
+        assert_eq!(linear(1, 1000, 16), Tiling::Flat(1));
+        assert_eq!(rule((1, 1000, 4096), 1, true, true, 256), Tiling::Flat(1));
+        assert_eq!(rule((64, 64, 64), 1, true, true, 256), Tiling::Flat(4));
+    }
+
+    #[test]
+    fn every_branch_of_cutting_along_k() {
+        assert_eq!(slices(1, 4096, None, false), MOST_SLICES);
+        assert_eq!(slices(16, 4096, None, false), 4);
+        assert_eq!(slices(16, 300, None, false), 2);
+        assert_eq!(slices(BUSY, 4096, None, false), 1);
+        assert_eq!(slices(1, 4096, None, true), 1);
+        assert_eq!(slices(1, 4096, Some("gemm_tiled_64"), false), 1);
+        assert_eq!(slices(1, 4096, Some("gemm_reduce"), false), 3);
+        assert_eq!(slices(1, 2, Some("gemm_reduce"), false), 2);
+    }
+
+    #[test]
+    fn the_widest_access_that_suits() {
+        let (a, b) = (BufferId(0), BufferId(1));
+        let stored = |form: Form, params: &Params, tiling| {
+            Access::new(Left::Stored(a), Source::Stored(b), &form, params, tiling).b
+        };
+        let linear = Form { trans_b: true, ..Form::default() };
+        let transposed = Params { b_row: 8, ..Params::new(1, 6, 8) };
+        assert_eq!(stored(linear, &transposed, Tiling::Row(1)), AccessB::Fours);
+        let odd = Params { b_row: 7, ..Params::new(1, 6, 7) };
+        assert_eq!(stored(linear, &odd, Tiling::Row(1)), AccessB::Stored);
+        assert_eq!(stored(Form::default(), &Params::new(8, 8, 3), Tiling::Flat(4)), AccessB::Quads);
+        assert_eq!(stored(Form::default(), &Params::new(8, 6, 3), Tiling::Flat(4)), AccessB::Stored);
+        assert_eq!(stored(linear, &transposed, Tiling::Flat(4)), AccessB::Stored);
+        let patches = Source::Patches { input: b, taps: b };
+        let access = Access::new(Left::Packed(a), patches, &linear, &transposed, Tiling::Flat(4));
+        assert_eq!(access, Access { packed_a: true, b: AccessB::Patches });
+    }
+
+    #[test]
+    fn rows_in_fours() {
+        // Two groups of a row of two terms.
+        let words = pack_rows(&[1.0, 2.0, 3.0, 4.0], 2, 1, 2);
+        assert_eq!(words, [1.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0, 0.0, 4.0, 0.0, 0.0, 0.0]);
+    }
 }

@@ -29,6 +29,8 @@ mod select;
 mod sgd;
 mod softmax;
 
+pub(super) use reshape::copy;
+
 use super::kernel::Kernel;
 use super::operands::Operands;
 use super::recording::Recording;

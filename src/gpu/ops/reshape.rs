@@ -4,7 +4,7 @@ use super::INDEX;
 use crate::error::Result;
 use crate::gpu::kernel::Kernel;
 use crate::gpu::operands::Operands;
-use crate::gpu::recording::Recording;
+use crate::gpu::recording::{BufferId, Recording};
 use crate::ops::Reshape;
 use crate::plan::Site;
 
@@ -30,13 +30,17 @@ pub(super) fn record(
     operands: &mut Operands,
     recording: &mut Recording,
 ) -> Result<()> {
-    copy(site, operands, recording)
+    let input = operands.get(0, site, recording)?;
+    copy(input, operands.result(0), site.output(0).shape.elements(), recording)
 }
 
-/// Copies the first operand to the output.
-pub(super) fn copy(site: &Site, operands: &mut Operands, recording: &mut Recording) -> Result<()> {
-    let count = site.output(0).shape.elements();
-    let input = operands.get(0, site, recording)?;
+/// Copies the first `count` elements of a buffer.
+pub(in crate::gpu) fn copy(
+    from: BufferId,
+    to: BufferId,
+    count: usize,
+    recording: &mut Recording,
+) -> Result<()> {
     let groups = recording.linear(count, GROUP);
-    recording.dispatch(kernel(), &Params { count: count as u32 }, &[input], &[operands.result(0)], groups)
+    recording.dispatch(kernel(), &Params { count: count as u32 }, &[from], &[to], groups)
 }

@@ -186,6 +186,94 @@ pub fn conv<N: Number>(
     epilogue.finish(Products::answer(shape, per_group * count(&window.kernel), &sums))
 }
 
+/// Winograd's filtering F(m x m, 3 x 3) along one axis, as the magnitudes of its matrices: A^T, G and B^T (Lavin & Gray,
+/// *Fast Algorithms for Convolutional Neural Networks*, 2016).
+fn winograd_matrices(m: usize) -> (Vec<Vec<f64>>, Vec<Vec<f64>>, Vec<Vec<f64>>) {
+    let rows = |text: &str| -> Vec<Vec<f64>> {
+        let numbers = |row: &str| row.split_whitespace().map(|n| n.parse().expect("a number")).collect();
+        text.split(';').map(numbers).collect()
+    };
+    let [sixth, twelfth, last] = [6.0, 12.0, 24.0].map(f64::recip);
+    match m {
+        2 => (
+            rows("1 1 1 0; 0 1 1 1"),
+            rows("1 0 0; 0.5 0.5 0.5; 0.5 0.5 0.5; 0 0 1"),
+            rows("1 0 1 0; 0 1 1 0; 0 1 1 0; 0 1 0 1"),
+        ),
+        4 => (
+            rows("1 1 1 1 1 0; 0 1 1 2 2 0; 0 1 1 4 4 0; 0 1 1 8 8 1"),
+            vec![
+                vec![0.25, 0.0, 0.0],
+                vec![sixth; 3],
+                vec![sixth; 3],
+                vec![last, twelfth, sixth],
+                vec![last, twelfth, sixth],
+                vec![0.0, 0.0, 1.0],
+            ],
+            rows("4 0 5 0 1 0; 0 4 4 1 1 0; 0 4 4 1 1 0; 0 2 1 2 1 0; 0 2 1 2 1 0; 0 4 0 5 0 1"),
+        ),
+        _ => panic!("no F({m}, 3) here"),
+    }
+}
+
+/// [`conv`] of one group with a 3x3 kernel of stride and dilation 1, with the error that Winograd's F(m x m, 3 x 3) may make.
+///
+/// Its formula A^T [(G g G^T) * (B^T d B)] A, with the absolute values of all that is in it, is the magnitude. A term passes
+/// through at most 3 roundings in each of four one-dimensional transforms, 1 in the filters' (computed in f64), 1 in its
+/// product, and `c_in` in the sum over the channels: Higham's argument as for [`Answer`], with so many in place of K.
+pub fn winograd(
+    m: usize,
+    x: &[f32],
+    x_shape: &[usize],
+    w: &[f32],
+    w_shape: &[usize],
+    window: &Window,
+    epilogue: Epilogue,
+) -> Answer {
+    let plain = Window::new(&[3, 3]);
+    assert_eq!(
+        (&window.kernel, &window.stride, &window.dilation),
+        (&plain.kernel, &plain.stride, &plain.dilation)
+    );
+    let mut sums = conv(x, x_shape, w, w_shape, 1, window, Epilogue::default());
+    let (a, g, b) = winograd_matrices(m);
+    let side = m + 2;
+    let channels = x_shape[1];
+    let at = |n: usize, c: usize, y: isize, x_: isize| -> f64 {
+        let inside = |i: isize, size: usize| usize::try_from(i).ok().filter(|&i| i < size);
+        match (inside(y, x_shape[2]), inside(x_, x_shape[3])) {
+            (Some(y), Some(x_)) => f64::from(x[position(&[n, c, y, x_], x_shape)]).abs(),
+            _ => 0.0,
+        }
+    };
+    let shape = sums.shape.clone();
+    each_index(&shape, |index| {
+        let &[n, filter, oy, ox] = index else { panic!("two spatial axes") };
+        let first = |o: usize, axis: usize| (o / m * m) as isize - window.pads[axis].0 as isize;
+        let (top, left) = (first(oy, 0), first(ox, 1));
+        let mut magnitude = 0.0;
+        for c in 0..channels {
+            each_index(&[side, side], |kl| {
+                let (k, l) = (kl[0], kl[1]);
+                let outer = a[oy % m][k] * a[ox % m][l];
+                let (mut filters, mut inputs) = (0.0, 0.0);
+                each_index(&[3, 3], |ij| {
+                    let tap = f64::from(w[position(&[filter, c, ij[0], ij[1]], w_shape)]).abs();
+                    filters += g[k][ij[0]] * g[l][ij[1]] * tap;
+                });
+                each_index(&[side, side], |pq| {
+                    inputs +=
+                        b[k][pq[0]] * b[l][pq[1]] * at(n, c, top + pq[0] as isize, left + pq[1] as isize);
+                });
+                magnitude += outer * filters * inputs;
+            });
+        }
+        sums.magnitude[position(index, &shape)] = magnitude;
+    });
+    sums.terms = channels + 14;
+    epilogue.finish(sums)
+}
+
 /// Transposed convolution: every input adds its multiple of the kernel to the output it would read.
 pub fn conv_transpose<N: Number>(
     x: &[N],

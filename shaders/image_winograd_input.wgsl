@@ -1,0 +1,64 @@
+// Tiles of a convolution's input in Winograd's form: one invocation per tile and texel in depth.
+
+struct Params {
+    count: u32,
+    // Tiles of an image, in a row of it, and of all images.
+    tiles: u32,
+    across: u32,
+    all_tiles: u32,
+    depth: u32,
+    height: u32,
+    width: u32,
+    pad_top: u32,
+    pad_left: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var input: texture_storage_2d<rgba32float, read>;
+// Texel ((row * SIDE + column) * depth + c4) * all_tiles + tile.
+@group(0) @binding(2) var output: texture_storage_2d<rgba32float, write>;
+
+const GROUP = 16u;
+
+@compute @workgroup_size(GROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = linear_group(group, groups) * GROUP + local;
+    if i >= params.count {
+        return;
+    }
+    let tile = i % params.all_tiles;
+    let c = i / params.all_tiles;
+    let image = tile / params.tiles;
+    let within = tile % params.tiles;
+    let top = i32(within / params.across * OUTPUTS) - i32(params.pad_top);
+    let left = i32(within % params.across * OUTPUTS) - i32(params.pad_left);
+    let plane = i32((image * params.depth + c) * params.height * params.width);
+
+    var d: array<array<vec4<f32>, SIDE>, SIDE>;
+    for (var y = 0u; y < SIDE; y++) {
+        let row = top + i32(y);
+        let start = plane + row * i32(params.width);
+        for (var x = 0u; x < SIDE; x++) {
+            let column = left + i32(x);
+            let inside = u32(row) < params.height && u32(column) < params.width;
+            let texel = textureLoad(input, texel_at(u32(max(start + column, 0))));
+            d[y][x] = select(vec4<f32>(), texel, inside);
+        }
+        d[y] = forward(d[y]);
+    }
+    let step = params.depth * params.all_tiles;
+    for (var x = 0u; x < SIDE; x++) {
+        var line: array<vec4<f32>, SIDE>;
+        for (var y = 0u; y < SIDE; y++) {
+            line[y] = d[y][x];
+        }
+        line = forward(line);
+        for (var y = 0u; y < SIDE; y++) {
+            textureStore(output, texel_at((y * SIDE + x) * step + i), line[y]);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+// From Winograd's form to a convolution's output, and what follows the sums: one invocation per tile and texel of filters.
+
+struct Params {
+    count: u32,
+    // Tiles of an image, in a row of it, and of all images.
+    tiles: u32,
+    across: u32,
+    all_tiles: u32,
+    // Texels in depth of the output.
+    filters: u32,
+    // Channels in the last of them; the others are kept at 0.
+    last_lanes: u32,
+    height: u32,
+    width: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+// Texel ((row * SIDE + column) * filters + f4) * all_tiles + tile.
+@group(0) @binding(1) var input: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(2) var<storage, read> bias: array<vec4<f32>>;
+@group(0) @binding(3) var residual: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(4) var output: texture_storage_2d<rgba32float, write>;
+
+const GROUP = 16u;
+
+@compute @workgroup_size(GROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = linear_group(group, groups) * GROUP + local;
+    if i >= params.count {
+        return;
+    }
+    let tile = i % params.all_tiles;
+    let filter_ = i / params.all_tiles;
+    let image = tile / params.tiles;
+    let within = tile % params.tiles;
+    let top = within / params.across * OUTPUTS;
+    let left = within % params.across * OUTPUTS;
+
+    let step = params.filters * params.all_tiles;
+    var m: array<array<vec4<f32>, OUTPUTS>, SIDE>;
+    for (var y = 0u; y < SIDE; y++) {
+        var line: array<vec4<f32>, SIDE>;
+        for (var x = 0u; x < SIDE; x++) {
+            line[x] = textureLoad(input, texel_at((y * SIDE + x) * step + i));
+        }
+        m[y] = backward(line);
+    }
+    var shift = vec4<f32>();
+    if HAS_BIAS {
+        shift = bias[filter_];
+    }
+    let last = filter_ + 1u == params.filters;
+    let plane = (image * params.filters + filter_) * params.height;
+    // Of as many elements as the loop has rounds, so that Mesa unrolls it.
+    var columns: array<u32, OUTPUTS>;
+    for (var x = 0u; x < OUTPUTS; x++) {
+        columns[x] = left + x;
+        var line: array<vec4<f32>, SIDE>;
+        for (var y = 0u; y < SIDE; y++) {
+            line[y] = m[y][x];
+        }
+        var sums = backward(line);
+        for (var y = 0u; y < OUTPUTS; y++) {
+            if top + y < params.height && columns[x] < params.width {
+                let at = texel_at((plane + top + y) * params.width + columns[x]);
+                var value = sums[y] + shift;
+                if HAS_RESIDUAL {
+                    value += textureLoad(residual, at);
+                }
+                textureStore(output, at, mask(activate4(value), last, params.last_lanes));
+            }
+        }
+    }
+}
