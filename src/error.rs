@@ -108,6 +108,33 @@ pub enum Error {
         reason: String,
     },
 
+    /// A network or settings that cannot be trained as asked.
+    #[error("cannot train: {0}")]
+    Training(String),
+
+    /// Training left the range of numbers.
+    #[error(
+        "the loss is no finite number in epoch {epoch}, step {step}: the first to make one is {layer}; lower the \
+         learning rate or clip the gradients"
+    )]
+    NotFinite {
+        /// The epoch, from 1.
+        epoch: u64,
+        /// The step within the epoch, from 1.
+        step: u64,
+        /// What made the first value that is NaN or infinite: a layer, its gradient, the loss or an update.
+        layer: String,
+    },
+
+    /// A file that holds no sound checkpoint, or one of another training.
+    #[error("{}: {reason}", .path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// A file that is no sound ONNX model.
     #[error("{}{reason}", .path.as_ref().map(|p| format!("{}: ", p.display())).unwrap_or_default())]
     Onnx {

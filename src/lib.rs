@@ -53,6 +53,7 @@ pub mod window;
 pub mod zoo;
 
 mod cpu;
+mod files;
 mod memory;
 mod random;
 

@@ -13,6 +13,8 @@ use crate::plan::Site;
 
 /// Multiply-accumulates from which a product is spread over the cores.
 const PARALLEL: usize = 1 << 19;
+/// Multiply-accumulates of a task of a product with one row, at least.
+const ROW_TASK: usize = 1 << 17;
 
 /// A matrix in a slice: element `(i, j)` is `data[i * row + j * column]`.
 #[derive(Clone, Copy, Debug)]
@@ -196,11 +198,11 @@ fn offsets(dims: &[usize], strides: &[usize]) -> Vec<usize> {
 fn row_times_matrix(alpha: f32, a: &[f32], b: Matrix, transposed: bool, out: &mut [f32]) {
     let (k, n) = (b.rows, b.columns);
     if transposed {
-        out.par_iter_mut().enumerate().with_min_len(grain(k)).for_each(|(j, out)| {
+        out.par_iter_mut().enumerate().with_min_len((ROW_TASK / k.max(1)).max(1)).for_each(|(j, out)| {
             *out = alpha * vectorised(|| dot(a, &b.data[j * k..][..k]));
         });
     } else {
-        let columns = grain(k).max(64);
+        let columns = (ROW_TASK / k.max(1)).max(64);
         out.par_chunks_mut(columns).enumerate().for_each(|(chunk, out)| {
             out.fill(0.0);
             for (i, &a) in a.iter().enumerate() {
