@@ -1,67 +1,127 @@
-//! Transposed convolution, a plane of the output at a time: each input line is spread over the lines it reaches.
+//! Transposed convolution: the product of transposed filters and the input has a row for each tap of each output channel,
+//! and each row is added to the output where its tap falls.
 
+use gemm::Parallelism;
 use rayon::prelude::*;
 
-use super::Kernel;
 use super::activation::{apply, grain};
-use super::im2col::{cells, three};
+use super::gemm::{Matrix, parallelism, product};
+use super::im2col::{cell, cells, on_input, three};
+use super::{Kernel, vectorised};
 use crate::error::Result;
-use crate::ops::ConvTranspose;
+use crate::ops::{Activation, ConvTranspose};
 use crate::plan::Site;
 use crate::window::Axis;
+
+/// Words of a product that stay in a core's second-level cache.
+const BLOCK: usize = 1 << 18;
 
 pub(super) fn compile(op: &ConvTranspose, site: &Site) -> Result<Kernel> {
     let shape = site.input(0).map(|info| info.shape.clone()).unwrap_or_default();
     let axes = three(&op.axes(&shape).map_err(|e| site.error(e))?);
-    let (input, output, taps) =
-        (cells(&axes, |a| a.input), cells(&axes, |a| a.output), cells(&axes, |a| a.kernel));
-    let channels = shape[1];
-    let filters = site.output(0).shape[1];
-    let (group_channels, group_filters) = (channels / op.groups, filters / op.groups);
-    let activation = op.activation;
-    if output == 0 || filters == 0 {
-        return Ok(Kernel::new(|_, _, _| ()));
-    }
-    Ok(Kernel::new(move |inputs, outputs, _| {
-        let (x, weight, bias) = (inputs[0], inputs[1], inputs.get(2).copied().unwrap_or_default());
-        let planes = outputs[0].par_chunks_mut(output).enumerate();
-        let work = input.saturating_mul(taps).saturating_mul(group_channels);
-        planes.with_min_len(grain(work)).for_each(|(i, out)| {
-            let (image, filter) = (i / filters, i % filters);
-            let first = filter / group_filters * group_channels;
-            out.fill(0.0);
-            for channel in first..first + group_channels {
-                let x = &x[(image * channels + channel) * input..][..input];
-                let weight = &weight[(channel * group_filters + filter % group_filters) * taps..][..taps];
-                spread(&axes, x, weight, out);
+    let layout = Layout {
+        // Seen from the output, a tap of an input is what a tap of an output is in a convolution.
+        axes: axes.map(|axis| Axis { input: axis.output, output: axis.input, ..axis }),
+        groups: op.groups,
+        c_in: shape[1] / op.groups,
+        c_out: site.output(0).shape[1] / op.groups,
+        taps: cells(&axes, |a| a.kernel),
+        input: cells(&axes, |a| a.input),
+        output: cells(&axes, |a| a.output),
+        activation: op.activation,
+    };
+    let (tasks, threads) = (shape[0] * op.groups, rayon::current_num_threads());
+    let workers = if tasks >= threads { threads } else { 1 };
+    let cap = site.options.im2col_cap / size_of::<f32>() / workers;
+    let cap = if workers > 1 { cap.min(BLOCK) } else { cap };
+    let channels = (cap / (layout.taps * layout.input)).clamp(1, layout.c_out.max(1));
+    let scratch = channels * layout.taps * layout.input;
+    Ok(Kernel {
+        scratch: workers * scratch,
+        run: Box::new(move |inputs, outputs, all| {
+            let (x, weight, bias) = (inputs[0], inputs[1], inputs.get(2).copied().unwrap_or_default());
+            let (out, task) = (&mut *outputs[0], layout.c_out * layout.output);
+            if out.is_empty() {
+                return;
             }
-            if let Some(bias) = bias.get(filter) {
-                out.iter_mut().for_each(|out| *out += bias);
-            }
-            apply(activation, out);
-        });
-    }))
+            let share = tasks.div_ceil(workers);
+            let shares = out.par_chunks_mut(share * task).zip(all.par_chunks_mut(scratch)).enumerate();
+            shares.for_each(|(i, (out, rows))| {
+                for (j, out) in out.chunks_mut(task).enumerate() {
+                    layout.task(i * share + j, channels, workers == 1, x, weight, bias, out, rows);
+                }
+            });
+        }),
+    })
 }
 
-/// Adds to `out` each element of the plane `x` times the weights, at the places its window covers.
-fn spread(axes: &[Axis; 3], x: &[f32], weight: &[f32], out: &mut [f32]) {
-    let [depth, height, width] = axes;
-    for (line, x) in x.chunks_exact(width.input.max(1)).enumerate() {
-        for (tap, &weight) in weight.iter().enumerate() {
-            let (tap_line, tap_x) = (tap / width.kernel, tap % width.kernel);
-            let Some(z) = place(depth, line / height.input, tap_line / height.kernel) else { continue };
-            let Some(y) = place(height, line % height.input, tap_line % height.kernel) else { continue };
-            let out = &mut out[(z * height.output + y) * width.output..][..width.output];
-            for (i, x) in x.iter().enumerate() {
-                if let Some(at) = place(width, i, tap_x) {
-                    out[at] += weight * x;
-                }
+/// The sizes of a transposed convolution; channels are those of one group.
+struct Layout {
+    axes: [Axis; 3],
+    groups: usize,
+    c_in: usize,
+    c_out: usize,
+    taps: usize,
+    /// Cells of one channel of the input.
+    input: usize,
+    /// Cells of one channel of the output.
+    output: usize,
+    activation: Option<Activation>,
+}
+
+impl Layout {
+    /// The output channels of one group of one image, some at a time; `task` counts over both.
+    fn task(
+        &self,
+        task: usize,
+        channels: usize,
+        alone: bool,
+        x: &[f32],
+        weight: &[f32],
+        bias: &[f32],
+        out: &mut [f32],
+        rows: &mut [f32],
+    ) {
+        let group = task % self.groups;
+        let x = &x[task * self.c_in * self.input..][..self.c_in * self.input];
+        let filter = self.c_out * self.taps;
+        let weight = &weight[group * self.c_in * filter..][..self.c_in * filter];
+        for (block, out) in out.chunks_mut(channels * self.output).enumerate() {
+            let (first, m) = (block * channels * self.taps, out.len() / self.output * self.taps);
+            let filters = weight.get(first..).unwrap_or_default();
+            let a = Matrix { data: filters, rows: m, columns: self.c_in, row: 1, column: filter };
+            let b = Matrix { data: x, rows: self.c_in, columns: self.input, row: self.input, column: 1 };
+            let threads = if alone { parallelism(m, self.input, self.c_in) } else { Parallelism::None };
+            product(1.0, a, b, rows, self.input, threads);
+            let planes = out.par_chunks_mut(self.output).zip(rows.par_chunks(self.taps * self.input));
+            planes.enumerate().with_min_len(grain(self.taps * self.input)).for_each(|(c, (out, rows))| {
+                let channel = group * self.c_out + block * channels + c;
+                vectorised(|| {
+                    out.fill(bias.get(channel).copied().unwrap_or(0.0));
+                    rows.chunks(self.input).enumerate().for_each(|(tap, row)| self.add(tap, row, out));
+                });
+                apply(self.activation, out);
+            });
+        }
+    }
+
+    /// Adds the row of a tap to a plane of the output, line by line.
+    #[inline(always)]
+    fn add(&self, tap: usize, row: &[f32], out: &mut [f32]) {
+        let [depth, height, width] = &self.axes;
+        let (taps, tap_x) = (tap / width.kernel, tap % width.kernel);
+        let (tap_z, tap_y) = (taps / height.kernel, taps % height.kernel);
+        let (reads, first) = on_input(width, tap_x);
+        for (line, row) in row.chunks(width.output).enumerate() {
+            let z = cell(depth, line / height.output, tap_z);
+            let y = cell(height, line % height.output, tap_y);
+            let (Some(z), Some(y)) = (z, y) else { continue };
+            let out = &mut out[(z * height.input + y) * width.input..][..width.input];
+            let (out, row) = (&mut out[first..], &row[reads.clone()]);
+            match width.stride {
+                1 => out.iter_mut().zip(row).for_each(|(out, x)| *out += x),
+                stride => out.iter_mut().step_by(stride).zip(row).for_each(|(out, x)| *out += x),
             }
         }
     }
-}
-
-/// Where along the output tap `tap` of input `i` falls, unless it is cropped.
-fn place(axis: &Axis, i: usize, tap: usize) -> Option<usize> {
-    (i * axis.stride + tap * axis.dilation).checked_sub(axis.before).filter(|&at| at < axis.output)
 }
