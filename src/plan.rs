@@ -19,7 +19,8 @@ pub struct PlanOptions {
     pub checked: bool,
     /// The most bytes an im2col matrix may take; larger convolutions are cut into pieces.
     pub im2col_cap: usize,
-    /// A kernel variant by name (see [`crate::gpu::variants`]), chosen wherever it can run in place of the rule's choice.
+    /// A kernel variant by name (see [`crate::gpu::variants`] and [`CPU_VARIANTS`]), chosen wherever it can run in place of
+    /// the rule's choice.
     pub variant: Option<&'static str>,
     /// How kernels are chosen where no variant is asked for.
     pub tuning: Tuning,
@@ -57,6 +58,20 @@ pub enum Tuning {
     /// kernels and compute the same bits. In a browser this is [`Tuning::Rule`].
     Measured,
 }
+
+/// The kernel variants of the CPU backend: an operator and a name for [`PlanOptions::variant`].
+///
+/// `blocked` kernels work on channels in blocks of 16; the others on tensors as they are.
+pub const CPU_VARIANTS: &[(&str, &str)] = &[
+    ("activation", "blocked"),
+    ("binary", "blocked"),
+    ("concat", "blocked"),
+    ("conv", "blocked"),
+    ("conv", "conv_direct"),
+    ("conv", "conv_im2col"),
+    ("pool", "blocked"),
+    ("reduce", "blocked"),
+];
 
 /// What a plan holds in device memory, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -24,6 +24,7 @@ pub(crate) mod select;
 pub(crate) mod sgd;
 pub(crate) mod softmax;
 
+mod blocked;
 mod plan;
 
 use crate::error::Result;

@@ -12,8 +12,8 @@ use crate::ops::{Pool, PoolKind};
 use crate::plan::Site;
 use crate::window::{Axis, average_divisor};
 
-/// Pools one plane of the input into one of the output.
-type Plane = Box<dyn Fn(&[f32], &mut [f32]) + Send + Sync>;
+/// Pools a plane of the input into one of the output, or several side by side.
+pub(super) type Plane = Box<dyn Fn(&[f32], &mut [f32]) + Send + Sync>;
 
 pub(super) fn compile(op: &Pool, site: &Site) -> Result<Kernel> {
     let shape = site.input(0).map(|info| info.shape.clone()).unwrap_or_default();
@@ -32,38 +32,74 @@ pub(super) fn compile(op: &Pool, site: &Site) -> Result<Kernel> {
         }));
     }
 
-    let plane: Plane = match op.kind {
-        PoolKind::Max => {
-            Box::new(move |x, out| fold(&axes, x, out, f32::NEG_INFINITY, |max, x| larger(x, max)))
-        }
-        PoolKind::Average { count_include_pad } => {
-            let divisors = divisors(&axes, count_include_pad);
-            Box::new(move |x, out| {
-                fold(&axes, x, out, 0.0, |sum, x| sum + x);
-                divide(&axes, &divisors, out);
-            })
-        }
-        PoolKind::Lp { p: 1.0 } => Box::new(move |x, out| fold(&axes, x, out, 0.0, |sum, x| sum + x.abs())),
-        PoolKind::Lp { p: 2.0 } => Box::new(move |x, out| {
-            fold(&axes, x, out, 0.0, |sum, x| sum + x * x);
-            out.iter_mut().for_each(|out| *out = out.sqrt());
-        }),
-        PoolKind::Lp { p } => Box::new(move |x, out| {
-            fold(&axes, x, out, 0.0, |sum, x| sum + x.abs().powf(p));
-            out.iter_mut().for_each(|out| *out = out.powf(p.recip()));
-        }),
-    };
+    let plane = plane::<1>(op.kind, axes);
     Ok(Kernel::new(move |inputs, outputs, _| {
         let planes = outputs[0].par_chunks_mut(output).zip(inputs[0].par_chunks(input));
-        planes.with_min_len(tasks).for_each(|(out, x)| vectorised(|| plane(x, out)));
+        planes.with_min_len(tasks).for_each(|(out, x)| plane(x, out));
     }))
+}
+
+/// Pools planes of which `L` lie side by side, cell by cell.
+pub(super) fn plane<const L: usize>(kind: PoolKind, axes: [Axis; 3]) -> Plane {
+    match kind {
+        PoolKind::Max => pooled::<L>(axes, f32::NEG_INFINITY, |max, x| larger(x, max), |_, _| ()),
+        PoolKind::Average { count_include_pad } => {
+            let divisors = divisors(&axes, count_include_pad);
+            pooled::<L>(axes, 0.0, |sum, x| sum + x, move |axes, out| divide(axes, &divisors, out))
+        }
+        PoolKind::Lp { p: 1.0 } => pooled::<L>(axes, 0.0, |sum, x| sum + x.abs(), |_, _| ()),
+        PoolKind::Lp { p: 2.0 } => pooled::<L>(
+            axes,
+            0.0,
+            |sum, x| sum + x * x,
+            |_, out| {
+                out.as_flattened_mut().iter_mut().for_each(|out| *out = out.sqrt());
+            },
+        ),
+        PoolKind::Lp { p } => pooled::<L>(
+            axes,
+            0.0,
+            move |sum, x| sum + x.abs().powf(p),
+            move |_, out| {
+                out.as_flattened_mut().iter_mut().for_each(|out| *out = out.powf(p.recip()));
+            },
+        ),
+    }
+}
+
+/// Folds each window from `init` on, then finishes the plane.
+fn pooled<const L: usize>(
+    axes: [Axis; 3],
+    init: f32,
+    step: impl Fn(f32, f32) -> f32 + Send + Sync + 'static,
+    finish: impl Fn(&[Axis; 3], &mut [[f32; L]]) + Send + Sync + 'static,
+) -> Plane {
+    Box::new(move |x, out| {
+        vectorised(
+            #[inline(always)]
+            || {
+                let (x, out) = (x.as_chunks().0, out.as_chunks_mut().0);
+                fold(&axes, x, out, init, &step);
+                finish(&axes, out);
+            },
+        );
+    })
 }
 
 /// Folds the real elements of each window, in the window's order; of none, `init` remains.
 #[inline(always)]
-fn fold(axes: &[Axis; 3], x: &[f32], out: &mut [f32], init: f32, step: impl Fn(f32, f32) -> f32) {
+fn fold<const L: usize>(
+    axes: &[Axis; 3],
+    x: &[[f32; L]],
+    out: &mut [[f32; L]],
+    init: f32,
+    step: impl Fn(f32, f32) -> f32,
+) {
     let [depth, height, width] = axes;
-    out.fill(init);
+    let step = |out: &mut [f32; L], x: &[f32; L]| {
+        out.iter_mut().zip(x).for_each(|(out, x)| *out = step(*out, *x));
+    };
+    out.fill([init; L]);
     for (line, out) in out.chunks_mut(width.output).enumerate() {
         for tap_z in 0..depth.kernel {
             let Some(z) = cell(depth, line / height.output, tap_z) else { continue };
@@ -74,20 +110,20 @@ fn fold(axes: &[Axis; 3], x: &[f32], out: &mut [f32], init: f32, step: impl Fn(f
                     let (reads, first) = on_input(width, tap_x);
                     let (x, out) = (&x[first..], &mut out[reads]);
                     match width.stride {
-                        1 => out.iter_mut().zip(x).for_each(|(out, &x)| *out = step(*out, x)),
+                        1 => out.iter_mut().zip(x).for_each(|(out, x)| step(out, x)),
                         // Pairs of which the first is read: a form that becomes vector code.
                         2 => {
                             let (pairs, _) = x.as_chunks::<2>();
                             let (last, front) =
                                 out.split_last_mut().map_or((None, &mut [][..]), |(l, f)| (Some(l), f));
-                            front.iter_mut().zip(pairs).for_each(|(out, &[x, _])| *out = step(*out, x));
+                            front.iter_mut().zip(pairs).for_each(|(out, [x, _])| step(out, x));
                             if let Some(last) = last {
-                                *last = step(*last, x[2 * front.len()]);
+                                step(last, &x[2 * front.len()]);
                             }
                         }
                         stride => {
                             let x = x.iter().step_by(stride);
-                            out.iter_mut().zip(x).for_each(|(out, &x)| *out = step(*out, x));
+                            out.iter_mut().zip(x).for_each(|(out, x)| step(out, x));
                         }
                     }
                 }
@@ -105,13 +141,14 @@ fn divisors(axes: &[Axis; 3], count_include_pad: bool) -> [Vec<usize>; 3] {
 }
 
 /// Turns sums into averages; a window without elements has the sum 0, and keeps it.
-fn divide(axes: &[Axis; 3], divisors: &[Vec<usize>; 3], out: &mut [f32]) {
+fn divide<const L: usize>(axes: &[Axis; 3], divisors: &[Vec<usize>; 3], out: &mut [[f32; L]]) {
     let [_, height, width] = axes;
     let [along_z, along_y, along_x] = divisors;
     for (line, out) in out.chunks_mut(width.output).enumerate() {
         let lines = along_z[line / height.output].saturating_mul(along_y[line % height.output]);
         for (out, x) in out.iter_mut().zip(along_x) {
-            *out /= lines.saturating_mul(*x).max(1) as f32;
+            let divisor = lines.saturating_mul(*x).max(1) as f32;
+            out.iter_mut().for_each(|out| *out /= divisor);
         }
     }
 }
