@@ -36,6 +36,17 @@ pub enum Error {
         source: WindowError,
     },
 
+    /// A layer between the loss and what a gradient is wanted to has none.
+    #[error("layer '{layer}' ({op}) has no gradient: {reason}")]
+    NoGradient {
+        /// The layer's name.
+        layer: String,
+        /// The operator's name.
+        op: &'static str,
+        /// Why, and what to do instead.
+        reason: String,
+    },
+
     /// Branches of a network look at the input at different strides or centres.
     #[error("layer '{layer}': {source}")]
     Misaligned {
@@ -170,6 +181,15 @@ pub enum Error {
     #[error("{}: {reason}", .path.display())]
     Image {
         /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// Labelled images that cannot be read.
+    #[error("{}: {reason}", .path.display())]
+    Dataset {
+        /// The file or folder.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,

@@ -47,6 +47,7 @@ pub mod receptive;
 pub mod session;
 pub mod stepper;
 pub mod tensor;
+pub mod train;
 pub mod verify;
 pub mod window;
 pub mod zoo;

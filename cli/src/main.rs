@@ -7,6 +7,8 @@ mod inspect;
 mod model;
 mod operators;
 mod output;
+#[allow(dead_code, unused_imports)]
+mod plot;
 mod profile;
 mod run;
 mod run_batch;

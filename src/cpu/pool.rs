@@ -133,7 +133,7 @@ fn fold<const L: usize>(
 }
 
 /// The divisor of an average, factor by factor: for each axis, that of each output along it.
-fn divisors(axes: &[Axis; 3], count_include_pad: bool) -> [Vec<usize>; 3] {
+pub(super) fn divisors(axes: &[Axis; 3], count_include_pad: bool) -> [Vec<usize>; 3] {
     let along = |axis: &Axis| {
         (0..axis.output).map(|i| average_divisor(&[*axis], &[i], count_include_pad)).collect::<Vec<_>>()
     };
@@ -141,7 +141,7 @@ fn divisors(axes: &[Axis; 3], count_include_pad: bool) -> [Vec<usize>; 3] {
 }
 
 /// Turns sums into averages; a window without elements has the sum 0, and keeps it.
-fn divide<const L: usize>(axes: &[Axis; 3], divisors: &[Vec<usize>; 3], out: &mut [[f32; L]]) {
+pub(super) fn divide<const L: usize>(axes: &[Axis; 3], divisors: &[Vec<usize>; 3], out: &mut [[f32; L]]) {
     let [_, height, width] = axes;
     let [along_z, along_y, along_x] = divisors;
     for (line, out) in out.chunks_mut(width.output).enumerate() {

@@ -1,5 +1,6 @@
 //! The graph of a network: operators with attributes, named values, weights. It knows shapes, and nothing of devices.
 
+mod gradient;
 mod summary;
 mod weights;
 
@@ -11,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::ops::{Infer, Op, OpError, Operator};
 use crate::tensor::{DType, Shape, Tensor};
 
+pub use gradient::{Backward, gradients};
 pub use summary::{LayerSummary, Summary};
 
 /// A value of one [`Graph`]: an input, a weight or what a node computes.

@@ -367,7 +367,11 @@ impl<'g> Layer<'_, 'g> {
     fn lower(&mut self) -> Result<Vec<String>, OpError> {
         let result = match &self.node.op {
             Op::Activation(op) => arithmetic::activation(self, op),
-            Op::ActivationGradient(_) | Op::Adam(_) | Op::Sgd(_) => return Err(OpError::TrainingOnly),
+            Op::ActivationGradient(_)
+            | Op::Adam(_)
+            | Op::ConvWeight(_)
+            | Op::PoolGradient(_)
+            | Op::Sgd(_) => return Err(OpError::TrainingOnly),
             Op::ArgReduce(op) => arithmetic::arg_reduce(self, op),
             Op::BatchNorm(op) => arithmetic::batch_norm(self, op),
             Op::Binary(op) => arithmetic::binary(self, *op),

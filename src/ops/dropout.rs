@@ -1,7 +1,8 @@
 //! Dropout: elements zeroed at random while a network trains.
 
 use super::{Infer, OpError, Operator};
-use crate::graph::Info;
+use crate::error::Result;
+use crate::graph::{Backward, Info};
 use crate::tensor::DType;
 
 /// `x / (1 - rate)` where an element is kept, 0 where it is dropped, with a probability of `rate` (Srivastava et al.
@@ -72,5 +73,13 @@ impl Operator for Dropout {
             return Err(OpError::shape("a rate of at least 0 and below 1", self.rate));
         }
         Ok(vec![Info::f32(x.clone())])
+    }
+
+    /// What was dropped gets nothing, what was kept the gradient times the same factor.
+    fn gradient(&self, at: &mut Backward) -> Result<()> {
+        let inputs: Vec<_> = [at.gradient()?].into_iter().chain(at.input(1)).collect();
+        let dx = at.push(*self, &inputs)?;
+        at.set(0, dx);
+        Ok(())
     }
 }

@@ -67,6 +67,11 @@ pub fn bounds(op: &Op, operands: &Operands, outputs: &[Tensor]) -> Result<Vec<Bo
             let terms = x.shape().get(1).map_or(0, |c| c / conv.groups.max(1)) * taps + 1;
             product(plain.clone().into(), plain.into(), conv.activation, operands, terms)
         }
+        Op::ConvWeight(conv) => {
+            let dy = operands.get(1).and_then(Option::as_ref).map_or(0, |dy| dy.shape().elements());
+            let filters = y.shape().first().copied().unwrap_or(1).max(1);
+            one(SUM, sum(conv.clone().into(), operands, dy / filters + 2)?)
+        }
         Op::Gemm(gemm) => {
             let plain = Gemm { activation: None, ..gemm.clone() };
             let absolute = Gemm { alpha: gemm.alpha.abs(), beta: gemm.beta.abs(), ..plain.clone() };
@@ -91,6 +96,10 @@ pub fn bounds(op: &Op, operands: &Operands, outputs: &[Tensor]) -> Result<Vec<Bo
                 PoolKind::Lp { p } => one(FUNCTION, lp_pool(p.into(), taps as f64, &reals(x)?, &reals(y)?)),
                 _ => one(SUM, sum(op.clone(), operands, taps + 5)?),
             }
+        }
+        Op::PoolGradient(pool) => {
+            let taps: usize = pool.window.kernel().iter().product();
+            one(SUM, sum(op.clone(), operands, taps + 5)?)
         }
         Op::Reduce(reduce) if matches!(reduce.kind, ReduceKind::Max | ReduceKind::Min) => {
             Ok(all_exact(outputs))
@@ -146,6 +155,9 @@ fn elements_from(operands: &Operands, operand: usize, axis: usize) -> usize {
 /// The operands' absolute values.
 fn absolute(operands: &Operands) -> Result<Operands> {
     let abs = |tensor: &Tensor| -> Result<Tensor> {
+        if tensor.dtype() != DType::F32 {
+            return Ok(tensor.clone());
+        }
         let values = tensor.values::<f32>()?.iter().map(|v| v.abs()).collect();
         Tensor::new(tensor.shape().to_vec(), values)
     };

@@ -38,7 +38,8 @@ pub(super) struct Params {
     pub slices: u32,
     pub slice_step: u32,
     pub image_step: u32,
-    pub padding: [u32; 2],
+    pub a_image: u32,
+    pub padding: u32,
     pub input_size: [u32; 4],
     pub output_size: [u32; 4],
     pub stride: [u32; 4],
@@ -73,7 +74,8 @@ impl Params {
             slices: 1,
             slice_step: 0,
             image_step: 0,
-            padding: [0; 2],
+            a_image: 0,
+            padding: 0,
             input_size: [1; 4],
             output_size: [1; 4],
             stride: [1; 4],
@@ -100,6 +102,8 @@ pub(super) enum Source {
     Stored(BufferId),
     /// The patches of a convolution's input, by a table of the taps.
     Patches { input: BufferId, taps: BufferId },
+    /// Those patches transposed, for a product over output positions; a is then the gradient to the outputs.
+    Taps { input: BufferId, taps: BufferId },
 }
 
 /// How a product is cut into pieces of work.
@@ -139,8 +143,16 @@ const BUSY: usize = 64;
 const MOST_SLICES: usize = 8;
 const LEAST_TERMS: usize = 128;
 
-fn kernel(name: &str, tiling: Tiling, patches: bool, form: &Form) -> Kernel {
-    let reads = if patches { 5 } else { 4 };
+/// How a product finds its operands: the kind of a [`Source`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lookup {
+    Stored,
+    Patches,
+    Taps,
+}
+
+fn kernel(name: &str, tiling: Tiling, lookup: Lookup, form: &Form) -> Kernel {
+    let reads = if lookup == Lookup::Stored { 4 } else { 5 };
     let kernel = match tiling {
         Tiling::Tiled { side, micro } => {
             Kernel::new(name, include_str!("../../../shaders/gemm_tiled.wgsl"), reads, 1)
@@ -150,12 +162,16 @@ fn kernel(name: &str, tiling: Tiling, patches: bool, form: &Form) -> Kernel {
         Tiling::Flat(rows) => Kernel::new(name, include_str!("../../../shaders/gemm_flat.wgsl"), reads, 1)
             .constant("ROWS", rows),
     };
-    let source = match patches {
-        true => include_str!("../../../shaders/shared/gemm_patches.wgsl"),
-        false => include_str!("../../../shaders/shared/gemm_stored.wgsl"),
+    let a = match lookup {
+        Lookup::Stored | Lookup::Patches => include_str!("../../../shaders/shared/gemm_a.wgsl"),
+        Lookup::Taps => include_str!("../../../shaders/shared/gemm_images.wgsl"),
     };
-    let kernel = kernel.with(include_str!("../../../shaders/shared/gemm_a.wgsl")).with(source);
-    specialise(kernel, form)
+    let b = match lookup {
+        Lookup::Stored => include_str!("../../../shaders/shared/gemm_stored.wgsl"),
+        Lookup::Patches => include_str!("../../../shaders/shared/gemm_patches.wgsl"),
+        Lookup::Taps => include_str!("../../../shaders/shared/gemm_taps.wgsl"),
+    };
+    specialise(kernel.with(a).with(b), form)
 }
 
 fn reduce_kernel(form: &Form) -> Kernel {
@@ -185,8 +201,9 @@ pub(super) fn variants() -> Vec<Kernel> {
     });
     let activations = every_activation().into_iter().map(|activation| Form { activation, ..Form::default() });
     let forms: Vec<_> = flags.chain(activations).collect();
-    let kernels =
-        TILINGS.iter().flat_map(|(name, tiling)| forms.iter().map(|form| kernel(name, *tiling, false, form)));
+    let kernels = TILINGS
+        .iter()
+        .flat_map(|(name, tiling)| forms.iter().map(|form| kernel(name, *tiling, Lookup::Stored, form)));
     kernels.chain(forms.iter().map(reduce_kernel)).chain(image::linear_variants()).collect()
 }
 
@@ -194,9 +211,30 @@ pub(super) fn variants() -> Vec<Kernel> {
 pub(super) fn patch_variants() -> Vec<Kernel> {
     let form = |has_bias, has_residual| Form { has_bias, has_residual, ..Form::default() };
     let forms = [form(false, false), form(true, false), form(false, true), form(true, true)];
-    let kernels =
-        TILINGS.iter().flat_map(|(name, tiling)| forms.iter().map(|form| kernel(name, *tiling, true, form)));
+    let kernels = TILINGS
+        .iter()
+        .flat_map(|(name, tiling)| forms.iter().map(|form| kernel(name, *tiling, Lookup::Patches, form)));
     kernels.collect()
+}
+
+/// The kernels that sum over a convolution's output positions.
+pub(super) fn tap_variants() -> Vec<Kernel> {
+    let form = Form { trans_b: true, ..Form::default() };
+    let kernels = TILINGS.iter().map(|(name, tiling)| kernel(name, *tiling, Lookup::Taps, &form));
+    kernels.chain([reduce_kernel(&form)]).collect()
+}
+
+/// Adds up so many slices of `count` elements each, one after another.
+pub(super) fn add_slices(
+    partial: BufferId,
+    slices: usize,
+    count: usize,
+    output: BufferId,
+    recording: &mut Recording,
+) -> Result<()> {
+    let params = Params { slices: slices as u32, slice_step: count as u32, ..Params::new(1, count, slices) };
+    let groups = recording.linear(count, 64);
+    recording.dispatch(reduce_kernel(&Form::default()), &params, &[partial; 3], &[output], groups)
 }
 
 /// The tiling for so many products: the variant asked for by name, else by this rule. The largest tile that keeps the
@@ -261,11 +299,12 @@ pub(super) fn dispatch(
         match b {
             Source::Stored(b) => {
                 let reads = [a, b, Option::unwrap_or(bias, a), Option::unwrap_or(residual, a)];
-                recording.dispatch(kernel(name, tiling, false, form), params, &reads, &[c], groups)
+                recording.dispatch(kernel(name, tiling, Lookup::Stored, form), params, &reads, &[c], groups)
             }
-            Source::Patches { input, taps } => {
+            Source::Patches { input, taps } | Source::Taps { input, taps } => {
+                let lookup = if matches!(b, Source::Taps { .. }) { Lookup::Taps } else { Lookup::Patches };
                 let reads = [a, input, Option::unwrap_or(bias, a), Option::unwrap_or(residual, a), taps];
-                recording.dispatch(kernel(name, tiling, true, form), params, &reads, &[c], groups)
+                recording.dispatch(kernel(name, tiling, lookup, form), params, &reads, &[c], groups)
             }
         }
     };
