@@ -92,6 +92,10 @@ pub struct StepTime {
     pub layer: String,
     /// The GPU kernel, or on the CPU the operator.
     pub kernel: String,
+    /// The constants that specialise the GPU kernel, by name: tile sizes, what is fused into it.
+    pub constants: Vec<(String, String)>,
+    /// The workgroups of the GPU kernel.
+    pub workgroups: Option<[u32; 3]>,
     /// Milliseconds, the median over the runs.
     pub milliseconds: f64,
 }
@@ -100,7 +104,8 @@ impl StepTime {
     pub(crate) fn median(layer: &str, kernel: &str, mut samples: Vec<f64>) -> Self {
         samples.sort_by(f64::total_cmp);
         let milliseconds = samples.get(samples.len() / 2).copied().unwrap_or(0.0);
-        StepTime { layer: layer.into(), kernel: kernel.into(), milliseconds }
+        let (layer, kernel) = (layer.into(), kernel.into());
+        StepTime { layer, kernel, constants: Vec::new(), workgroups: None, milliseconds }
     }
 }
 
@@ -222,13 +227,13 @@ impl Plan {
         }
     }
 
-    /// Runs the network so many times and measures its steps, in order: a GPU's dispatches by its own timestamps, the
-    /// CPU's operators by the clock.
+    /// Runs the network so many times and measures its steps, in order: a GPU's dispatches by its own timestamps (where
+    /// it has none by the clock, each submitted alone), the CPU's operators by the clock.
     ///
     /// On a GPU each dispatch is a pass of its own here, so that their sum is above the time of a run.
     ///
     /// # Errors
-    /// As [`Plan::run`], and [`Error::Device`] where a GPU has no timestamps.
+    /// As [`Plan::run`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn profile(&self, inputs: &[Tensor], runs: usize) -> Result<Vec<StepTime>> {
         self.run(inputs)?;

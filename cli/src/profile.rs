@@ -1,6 +1,6 @@
 //! `wgpu-cnn profile`: where a network's time goes, step by step.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use wgpu_cnn::graph::passes::{Passes, optimize};
 use wgpu_cnn::graph::{Info, Node};
 use wgpu_cnn::ops::Gemm;
-use wgpu_cnn::plan::StepTime;
+use wgpu_cnn::plan::{StepTime, Tuning};
 use wgpu_cnn::{Conv2d, Device, Graph, Network, PlanOptions, Shape, Tensor};
 
 use crate::output::{self, Column, Progress, median, milliseconds, short};
@@ -37,6 +37,9 @@ pub struct Args {
     /// Measured runs
     #[arg(long, value_name = "N", default_value = "20")]
     runs: NonZeroUsize,
+    /// Choose kernels by measuring, as `bench --tune` does
+    #[arg(long)]
+    tune: bool,
     /// Print one JSON object instead
     #[arg(long)]
     json: bool,
@@ -76,6 +79,9 @@ struct Report<'a> {
 struct Row {
     layer: String,
     kernel: String,
+    /// What specialises the kernel, by name.
+    constants: BTreeMap<String, String>,
+    workgroups: Option<[u32; 3]>,
     ms: f64,
     /// Of all steps' time.
     time_share: f64,
@@ -108,6 +114,9 @@ pub fn profile(args: &Args) -> Result<ExitCode> {
     let mut options = PlanOptions::default();
     options.passes = Passes::none();
     options.passes.drop_reshape = true;
+    if args.tune {
+        options.tuning = Tuning::Measured;
+    }
 
     let runs = args.runs.get();
     let progress = Progress::new(3 + runs);
@@ -212,6 +221,8 @@ fn rows(steps: Vec<StepTime>, costs: &HashMap<String, Cost>, peak: Peak) -> Vec<
         time_share: if total > 0.0 { step.milliseconds / total } else { 0.0 },
         layer: step.layer,
         kernel: step.kernel,
+        constants: step.constants.into_iter().collect(),
+        workgroups: step.workgroups,
         ms: step.milliseconds,
     };
     steps.into_iter().enumerate().map(row).collect()
@@ -257,6 +268,7 @@ fn text(report: &Report, device: String) -> String {
     let header = [
         ("layer", Left),
         ("kernel", Left),
+        ("constants", Left),
         ("ms", Right),
         ("time", Right),
         ("GFLOP/s", Right),
@@ -269,6 +281,7 @@ fn text(report: &Report, device: String) -> String {
         vec![
             row.layer.clone(),
             row.kernel.clone(),
+            constants(row),
             short(row.ms),
             percent(row.time_share),
             rate(row, |r| r.gflops),
@@ -293,6 +306,16 @@ fn text(report: &Report, device: String) -> String {
     )
 }
 
+/// A row's constants as `TILE 64, HAS_BIAS`: what is false is left out.
+fn constants(row: &Row) -> String {
+    let constant = |(name, value): (&String, &String)| match value.as_str() {
+        "false" => None,
+        "true" => Some(name.clone()),
+        value => Some(format!("{name} {value}")),
+    };
+    row.constants.iter().filter_map(constant).collect::<Vec<_>>().join(", ")
+}
+
 /// What the steps' sum and a whole run differ by, and why they may.
 fn difference(ms: f64) -> String {
     if ms >= 0.0 {
@@ -315,7 +338,12 @@ fn trace(report: &Report) -> Value {
         let duration = 1e3 * row.ms;
         events.push(json!({
             "name": row.layer, "cat": row.kernel, "ph": "X", "pid": 1, "tid": 1, "ts": start, "dur": duration,
-            "args": {"kernel": row.kernel, "rates": row.rates},
+            "args": {
+                "kernel": row.kernel,
+                "constants": row.constants,
+                "workgroups": row.workgroups,
+                "rates": row.rates,
+            },
         }));
         start += duration;
     }
@@ -329,7 +357,8 @@ mod tests {
     const PEAK: Peak = Peak { gflops: 100.0, gb_per_s: 10.0 };
 
     fn step(layer: &str, kernel: &str, milliseconds: f64) -> StepTime {
-        StepTime { layer: layer.into(), kernel: kernel.into(), milliseconds }
+        let (layer, kernel) = (layer.into(), kernel.into());
+        StepTime { layer, kernel, constants: Vec::new(), workgroups: None, milliseconds }
     }
 
     #[test]
@@ -362,6 +391,15 @@ mod tests {
         // 2*16 inputs, 3*2 weights, 3 biases and 3*16 outputs.
         let conv = Cost { macs: 3 * 2 * 16, bytes: 4 * (32 + 6 + 3 + 48) };
         assert_eq!(costs.values().copied().collect::<Vec<_>>(), [conv]);
+    }
+
+    #[test]
+    fn constants_are_told_but_for_what_is_false() {
+        let mut time = step("conv", "gemm", 1.0);
+        let pairs = [("TILE", "64"), ("HAS_BIAS", "true"), ("SCALED", "false"), ("activation", "relu")];
+        time.constants = pairs.map(|(name, value)| (name.into(), value.into())).to_vec();
+        let rows = rows(vec![time], &HashMap::new(), PEAK);
+        assert_eq!(constants(&rows[0]), "HAS_BIAS, TILE 64, activation relu");
     }
 
     #[test]

@@ -48,6 +48,8 @@ fn a_gpu_has_a_trace_of_its_kernels() {
     let text = profile(&["lenet5", "--device", "gpu", "--runs", "2", "--trace", file.to_str().unwrap()]);
     assert!(text.contains("| conv1") && text.contains("peak measured: "), "{text}");
     assert!(text.contains("difference: "), "{text}");
+    // The first layer has a bias, which its kernel adds.
+    assert!(text.lines().any(|line| line.starts_with("| conv1") && line.contains("HAS_BIAS")), "{text}");
 
     let trace: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
     let events = trace["traceEvents"].as_array().unwrap();
@@ -57,6 +59,9 @@ fn a_gpu_has_a_trace_of_its_kernels() {
     let mut end = 0.0;
     for step in steps {
         assert_eq!(step["ph"], "X");
+        assert!(step["args"]["constants"].is_object(), "{step}");
+        let groups = step["args"]["workgroups"].as_array().unwrap();
+        assert!(groups.len() == 3 && groups.iter().all(|n| n.as_u64() > Some(0)), "{step}");
         assert!((number(&step["ts"]) - end).abs() < 1e-6, "{step}");
         end = number(&step["ts"]) + number(&step["dur"]);
     }

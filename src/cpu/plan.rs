@@ -1,7 +1,10 @@
 //! A graph compiled for the CPU: steps over memory shared by liveness.
 
+use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
+
+use smallvec::SmallVec;
 
 use super::blocked::{self, Compiled, Form};
 use super::{Kernel, compile};
@@ -16,13 +19,13 @@ use crate::tensor::{DType, Tensor};
 /// longer.
 const ALONE: usize = 1 << 20;
 
-/// Where a value's words are during a run.
+/// Where a value's words are during a run. A place in memory is known by its number in the plan's list of lifetimes.
 #[derive(Clone, Copy, Debug)]
 enum Place {
     Nowhere,
     Constant(usize),
     Input(usize),
-    Slot { slot: usize, len: usize },
+    Memory(usize),
 }
 
 impl Place {
@@ -41,13 +44,50 @@ struct Step {
     op: &'static str,
     kernel: Kernel,
     inputs: Vec<Place>,
-    outputs: Vec<(usize, usize)>,
+    /// The numbers of the outputs in memory.
+    outputs: Vec<usize>,
+    /// The pieces of memory that the step touches, by where they begin. They do not overlap.
+    pieces: Vec<Piece>,
 }
 
-/// The memory of one run: a buffer per slot and one for scratch.
-struct Arena {
-    slots: Vec<Vec<f32>>,
-    scratch: Vec<f32>,
+/// A piece of memory, and what it is to a step.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    start: usize,
+    len: usize,
+    role: Role,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Role {
+    /// Holds what is known by this number in memory.
+    Read(usize),
+    /// Becomes this output.
+    Write(usize),
+    Scratch,
+}
+
+/// Operands or outputs of a step; of so many or fewer the list needs no allocation.
+type List<T> = SmallVec<[T; 8]>;
+
+/// Words to which values are aligned: a cache line, and the widest vectors.
+const ALIGN: usize = 16;
+
+/// The memory of one run: values and scratch, from the first aligned word on.
+struct Arena(Vec<f32>);
+
+impl Arena {
+    fn new(size: usize) -> Result<Self> {
+        let mut words = reserved(size + ALIGN)?;
+        words.resize(size + ALIGN, f32::NAN);
+        Ok(Arena(words))
+    }
+
+    fn words(&mut self) -> &mut [f32] {
+        let start = self.0.as_ptr().align_offset(ALIGN * size_of::<f32>());
+        // Where the offset cannot be told, it does not matter.
+        &mut self.0[start.min(ALIGN)..]
+    }
 }
 
 /// An empty buffer with room for `len` words.
@@ -58,16 +98,6 @@ fn reserved(len: usize) -> Result<Vec<f32>> {
         reason: format!("{} bytes of activations: {e}", 4 * len as u64),
     })?;
     Ok(words)
-}
-
-fn allocate(len: usize) -> Result<Vec<f32>> {
-    let mut words = reserved(len)?;
-    words.resize(len, f32::NAN);
-    Ok(words)
-}
-
-fn allocate_all(lens: &[usize]) -> Result<Vec<Vec<f32>>> {
-    lens.iter().map(|&len| allocate(len)).collect()
 }
 
 /// Fails where the largest value alone is past the memory: before kernels are made, whose tables grow with the batch too.
@@ -96,8 +126,10 @@ pub(crate) struct CpuPlan {
     constants: Vec<Constant>,
     inputs: usize,
     outputs: Vec<(Place, Info)>,
-    slot_sizes: Vec<usize>,
-    scratch: usize,
+    /// Where each number in memory begins and how many words it has.
+    spans: Vec<(usize, usize)>,
+    /// Words of an arena.
+    size: usize,
     /// Multiply-accumulates and words moved.
     work: usize,
     memory: MemoryReport,
@@ -111,7 +143,7 @@ struct Draft<'a> {
     roots: Vec<usize>,
     steps: Vec<Step>,
     lifetimes: Vec<Lifetime>,
-    /// For each root its words by rows, for each value its words in blocks. A slot is a lifetime's number for now.
+    /// For each root its words by rows, for each value its words in blocks.
     plain: Vec<Place>,
     blocked: Vec<Place>,
     constants: Vec<Constant>,
@@ -141,7 +173,7 @@ impl<'a> Draft<'a> {
     fn new_value(&mut self, len: usize) -> Place {
         let step = self.steps.len();
         self.lifetimes.push(Lifetime { first: step, last: step, size: len });
-        Place::Slot { slot: self.lifetimes.len() - 1, len }
+        Place::Memory(self.lifetimes.len() - 1)
     }
 
     /// Where a value lies by rows, unpacked by a step of its own if need be.
@@ -190,15 +222,16 @@ impl<'a> Draft<'a> {
         outputs: Vec<Place>,
     ) {
         for place in &inputs {
-            if let Place::Slot { slot, .. } = *place {
-                self.lifetimes[slot].last = self.steps.len();
+            if let Place::Memory(number) = *place {
+                self.lifetimes[number].last = self.steps.len();
             }
         }
-        let slots = outputs.into_iter().filter_map(|place| match place {
-            Place::Slot { slot, len } => Some((slot, len)),
+        let numbers = outputs.into_iter().filter_map(|place| match place {
+            Place::Memory(number) => Some(number),
             _ => None,
         });
-        self.steps.push(Step { layer: layer.into(), op, kernel, inputs, outputs: slots.collect() });
+        let (outputs, pieces) = (numbers.collect(), Vec::new());
+        self.steps.push(Step { layer: layer.into(), op, kernel, inputs, outputs, pieces });
     }
 
     /// Adds a node, with the steps that bring its operands into the form it wants.
@@ -262,27 +295,19 @@ impl CpuPlan {
         let Draft { mut steps, mut lifetimes, constants, weights, .. } = draft;
         // Outputs stay to the end.
         for (place, _) in &outputs {
-            if let Place::Slot { slot, .. } = *place {
-                lifetimes[slot].last = steps.len();
+            if let Place::Memory(number) = *place {
+                lifetimes[number].last = steps.len();
             }
         }
-        let slots = memory::assign(&lifetimes);
-        let settle = |place: &mut Place| {
-            if let Place::Slot { slot, .. } = place {
-                *slot = slots.of[*slot];
-            }
-        };
-        outputs.iter_mut().for_each(|(place, _)| settle(place));
-        for step in &mut steps {
-            step.inputs.iter_mut().for_each(settle);
-            step.outputs.iter_mut().for_each(|(slot, _)| *slot = slots.of[*slot]);
+        let scratch = steps.iter().enumerate();
+        let scratch = scratch.map(|(i, step)| Lifetime { first: i, last: i, size: step.kernel.scratch });
+        let first_scratch = lifetimes.len();
+        lifetimes.extend(scratch);
+        let memory::Arena { offsets, size } = memory::place(&lifetimes, ALIGN);
+        let spans: Vec<_> = offsets.into_iter().zip(lifetimes.iter().map(|l| l.size)).collect();
+        for (i, step) in steps.iter_mut().enumerate() {
+            step.pieces = pieces(step, first_scratch + i, &spans);
         }
-        let scratch = steps.iter().map(|step| step.kernel.scratch).max().unwrap_or(0);
-        lifetimes.extend(steps.iter().enumerate().map(|(i, step)| Lifetime {
-            first: i,
-            last: i,
-            size: step.kernel.scratch,
-        }));
         let words = |n: usize| 4 * n as u64;
         let plan = CpuPlan {
             steps,
@@ -292,14 +317,14 @@ impl CpuPlan {
             work: work(graph),
             memory: MemoryReport {
                 weights: words(weights),
-                activations: words(slots.sizes.iter().sum::<usize>() + scratch),
+                activations: words(size),
                 activations_lower_bound: words(memory::lower_bound(&lifetimes)),
             },
-            slot_sizes: slots.sizes,
-            scratch,
+            spans,
+            size,
             idle: Mutex::default(),
         };
-        let arena = plan.arena()?;
+        let arena = Arena::new(plan.size)?;
         plan.idle.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
         Ok(plan)
     }
@@ -308,29 +333,19 @@ impl CpuPlan {
         self.memory
     }
 
-    fn arena(&self) -> Result<Arena> {
-        Ok(Arena { slots: allocate_all(&self.slot_sizes)?, scratch: allocate(self.scratch)? })
-    }
-
     /// Runs the steps over `inputs`, which the caller has checked.
     pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         self.run_timed(inputs, None)
     }
 
     /// As [`CpuPlan::run`], adding each step's milliseconds to its list in `times`.
-    fn run_timed(&self, inputs: &[Tensor], times: Option<&mut [Vec<f64>]>) -> Result<Vec<Tensor>> {
-        let integers: Vec<Option<Vec<f32>>> = inputs
-            .iter()
-            .map(|t| match t.dtype() {
-                DType::F32 => Ok(None),
-                _ => to_words(t).map(|w| Some(w.into_iter().map(f32::from_bits).collect())),
-            })
-            .collect::<Result<_>>()?;
-        let inputs: Vec<&[f32]> = inputs
-            .iter()
-            .zip(&integers)
-            .map(|(tensor, words)| words.as_deref().or(tensor.values().ok()).unwrap_or_default())
-            .collect();
+    fn run_timed<'a>(&self, inputs: &'a [Tensor], times: Option<&mut [Vec<f64>]>) -> Result<Vec<Tensor>> {
+        let words = |tensor: &'a Tensor| match tensor.values::<f32>() {
+            Ok(values) => Ok(Cow::Borrowed(values)),
+            Err(_) => to_words(tensor).map(|words| words.into_iter().map(f32::from_bits).collect()),
+        };
+        let inputs = inputs.iter().map(words).collect::<Result<List<Cow<[f32]>>>>()?;
+        let inputs: List<&[f32]> = inputs.iter().map(|words| &**words).collect();
         self.run_words(&inputs, times, |outputs| {
             let outputs = outputs.iter().zip(&self.outputs);
             outputs.map(|(words, (_, info))| from_words(info, bytemuck::cast_slice(words))).collect()
@@ -346,11 +361,12 @@ impl CpuPlan {
     ) -> Result<T> {
         debug_assert_eq!(inputs.len(), self.inputs);
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut arena = idle.map_or_else(|| self.arena(), Ok)?;
+        let mut arena = idle.map_or_else(|| Arena::new(self.size), Ok)?;
+        let memory = arena.words();
         let mut run = || {
             for (i, step) in self.steps.iter().enumerate() {
                 let started = times.is_some().then(Instant::now);
-                self.step(step, inputs, &mut arena);
+                self.step(step, inputs, memory);
                 if let (Some(times), Some(started)) = (times.as_deref_mut(), started) {
                     times[i].push(1e3 * started.elapsed().as_secs_f64());
                 }
@@ -362,25 +378,44 @@ impl CpuPlan {
             // One entry into the thread pool for all steps: each would otherwise wake it for itself.
             rayon::scope(|_| run());
         }
-        let outputs: Vec<&[f32]> =
-            self.outputs.iter().map(|(place, _)| self.words(*place, inputs, &arena.slots)).collect();
+        let memory = &*memory;
+        let output = |place| match place {
+            Place::Memory(number) => {
+                let (start, len) = self.spans[number];
+                &memory[start..][..len]
+            }
+            other => self.elsewhere(other, inputs),
+        };
+        let outputs: List<&[f32]> = self.outputs.iter().map(|&(place, _)| output(place)).collect();
         let result = read(&outputs);
+        drop(outputs);
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
         Ok(result)
     }
 
-    fn step(&self, step: &Step, inputs: &[&[f32]], arena: &mut Arena) {
-        // The outputs' buffers leave the arena while the inputs are borrowed from it.
-        let mut taken: Vec<_> =
-            step.outputs.iter().map(|&(slot, _)| std::mem::take(&mut arena.slots[slot])).collect();
-        let mut outputs: Vec<&mut [f32]> =
-            taken.iter_mut().zip(&step.outputs).map(|(buffer, &(_, len))| &mut buffer[..len]).collect();
-        let operands: Vec<&[f32]> =
-            step.inputs.iter().map(|&place| self.words(place, inputs, &arena.slots)).collect();
-        (step.kernel.run)(&operands, &mut outputs, &mut arena.scratch[..step.kernel.scratch]);
-        for (buffer, &(slot, _)) in taken.into_iter().zip(&step.outputs) {
-            arena.slots[slot] = buffer;
+    fn step(&self, step: &Step, inputs: &[&[f32]], mut memory: &mut [f32]) {
+        let mut known: List<(usize, &[f32])> = List::new();
+        let mut outputs: List<&mut [f32]> = step.outputs.iter().map(|_| Default::default()).collect();
+        let mut scratch: &mut [f32] = &mut [];
+        let mut at = 0;
+        for piece in &step.pieces {
+            let (mine, rest) = memory[piece.start - at..].split_at_mut(piece.len);
+            (memory, at) = (rest, piece.start + piece.len);
+            match piece.role {
+                Role::Read(number) => known.push((number, mine)),
+                Role::Write(output) => outputs[output] = mine,
+                Role::Scratch => scratch = mine,
+            }
         }
+        let operand = |place: &Place| match *place {
+            Place::Memory(number) => {
+                let found = known.iter().find(|(known, _)| *known == number);
+                found.map_or(&[][..], |(_, words)| *words)
+            }
+            other => self.elsewhere(other, inputs),
+        };
+        let operands: List<&[f32]> = step.inputs.iter().map(operand).collect();
+        (step.kernel.run)(&operands, &mut outputs, scratch);
     }
 
     /// Runs the plan so many times over inputs that the caller has checked, and measures its steps.
@@ -392,15 +427,36 @@ impl CpuPlan {
         Ok(self.steps.iter().zip(times).map(|(s, t)| StepTime::median(&s.layer, s.op, t)).collect())
     }
 
-    fn words<'a>(&'a self, place: Place, inputs: &[&'a [f32]], slots: &'a [Vec<f32>]) -> &'a [f32] {
+    /// The words of what is not in memory.
+    fn elsewhere<'a>(&'a self, place: Place, inputs: &[&'a [f32]]) -> &'a [f32] {
         match place {
-            Place::Nowhere => &[],
+            Place::Nowhere | Place::Memory(_) => &[],
             Place::Input(i) => inputs[i],
-            Place::Slot { slot, len } => &slots[slot][..len],
             Place::Constant(i) => match &self.constants[i] {
                 Constant::Tensor(tensor) => tensor.values().unwrap_or_default(),
                 Constant::Words(words) => words,
             },
         }
     }
+}
+
+/// The pieces of memory that a step touches. Those without words are no pieces.
+fn pieces(step: &Step, scratch: usize, spans: &[(usize, usize)]) -> Vec<Piece> {
+    let numbers = |place: &Place| match *place {
+        Place::Memory(number) => Some((number, Role::Read(number))),
+        _ => None,
+    };
+    let mut touched: Vec<_> = step.inputs.iter().filter_map(numbers).collect();
+    // An operand may be there twice.
+    touched.sort_by_key(|&(number, _)| number);
+    touched.dedup_by_key(|(number, _)| *number);
+    touched.extend(step.outputs.iter().enumerate().map(|(i, &number)| (number, Role::Write(i))));
+    touched.push((scratch, Role::Scratch));
+    let piece = |(number, role): (usize, Role)| {
+        let (start, len) = spans[number];
+        Piece { start, len, role }
+    };
+    let mut pieces: Vec<_> = touched.into_iter().map(piece).filter(|piece| piece.len > 0).collect();
+    pieces.sort_by_key(|piece| piece.start);
+    pieces
 }

@@ -16,12 +16,20 @@ pub struct Kernel {
     reads: usize,
     writes: usize,
     subgroups: bool,
+    constants: Vec<(String, String)>,
 }
 
 impl Kernel {
     /// The kernel of a file, reading and writing so many buffers.
     pub fn new(name: impl Into<String>, wgsl: &str, reads: usize, writes: usize) -> Self {
-        Kernel { name: name.into(), source: wgsl.to_string(), reads, writes, subgroups: false }
+        Kernel {
+            name: name.into(),
+            source: wgsl.to_string(),
+            reads,
+            writes,
+            subgroups: false,
+            constants: Vec::new(),
+        }
     }
 
     /// Appends a file of shared functions.
@@ -42,21 +50,21 @@ impl Kernel {
     #[must_use]
     pub fn constant(mut self, name: &str, value: usize) -> Self {
         let _ = writeln!(self.source, "const {name} = {value}u;");
-        self
+        self.note(name, value)
     }
 
     /// Appends `const NAME = true;` or false.
     #[must_use]
     pub fn flag(mut self, name: &str, value: bool) -> Self {
         let _ = writeln!(self.source, "const {name} = {value};");
-        self
+        self.note(name, value)
     }
 
     /// Appends `const NAME = VALUE;` of type f32, exactly.
     #[must_use]
     pub fn float(mut self, name: &str, value: f32) -> Self {
         let _ = writeln!(self.source, "const {name} = {};", float_literal(value));
-        self
+        self.note(name, value)
     }
 
     /// Appends `fn activate(x: f32) -> f32`, and the file with all activations if one is wanted.
@@ -73,7 +81,7 @@ impl Kernel {
             let _ = write!(self.source, ", {}", float_literal(p));
         }
         self.source.push_str("); }\n");
-        self
+        self.note("activation", name)
     }
 
     /// Appends `fn slope(value: f32) -> f32`, the activation's derivative at the value that
@@ -96,7 +104,17 @@ impl Kernel {
             let _ = write!(self.source, ", {}", float_literal(p));
         }
         self.source.push_str("); }\n");
+        self.note("slope", name)
+    }
+
+    fn note(mut self, name: &str, value: impl ToString) -> Self {
+        self.constants.push((name.into(), value.to_string()));
         self
+    }
+
+    /// What specialises it: constants, in the order in which they were given, and an activation.
+    pub fn constants(&self) -> &[(String, String)] {
+        &self.constants
     }
 
     /// The kernel's name, the same for all its specialisations.

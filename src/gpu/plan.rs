@@ -4,6 +4,7 @@ use futures_intrusive::channel::shared::oneshot_channel;
 use futures_intrusive::sync::Mutex;
 
 use super::device::GpuDevice;
+use super::kernel::Kernel;
 use super::memory::{Fence, Memory, Span, check_limits};
 use super::operands::record;
 use super::recording::{BufferId, Recording};
@@ -14,7 +15,7 @@ use crate::tensor::Tensor;
 
 struct Step {
     layer: String,
-    kernel: String,
+    kernel: Kernel,
     pipeline: wgpu::ComputePipeline,
     bind_group: wgpu::BindGroup,
     groups: [u32; 3],
@@ -141,9 +142,12 @@ impl GpuPlan {
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) async fn profile(&self, runs: usize) -> Result<Vec<StepTime>> {
         let samples = self.times(runs).await?;
-        let times =
-            self.steps.iter().zip(samples).map(|(step, t)| StepTime::median(&step.layer, &step.kernel, t));
-        Ok(times.collect())
+        let time = |(step, samples): (&Step, _)| StepTime {
+            constants: step.kernel.constants().to_vec(),
+            workgroups: Some(step.groups),
+            ..StepTime::median(&step.layer, step.kernel.name(), samples)
+        };
+        Ok(self.steps.iter().zip(samples).map(time).collect())
     }
 
     /// The milliseconds of each dispatch in so many runs over what the input buffers hold: by timestamps of the GPU, or
@@ -202,7 +206,7 @@ impl GpuPlan {
     /// The kernels of the plan's dispatches, in order.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn kernels(&self) -> impl Iterator<Item = &str> {
-        self.steps.iter().map(|step| step.kernel.as_str())
+        self.steps.iter().map(|step| step.kernel.name())
     }
 
     /// Submits these steps, each between two timestamps, and their copy into a mappable buffer.
@@ -393,7 +397,7 @@ fn steps(
         });
         steps.push(Step {
             layer: dispatch.layer.clone(),
-            kernel: dispatch.kernel.name().to_string(),
+            kernel: dispatch.kernel.clone(),
             pipeline,
             bind_group,
             groups: dispatch.groups,
@@ -405,7 +409,6 @@ fn steps(
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
     use super::*;
-    use crate::gpu::Kernel;
     use crate::tensor::{Shape, Tensor};
 
     /// Copies as many elements as its parameter says.
