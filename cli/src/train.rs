@@ -44,7 +44,7 @@ pub struct Args {
     #[arg(long, value_name = "random|own|FILE")]
     start: Option<String>,
     /// How often every image is seen
-    #[arg(long, value_name = "N", default_value = "40", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value = "60", value_parser = clap::value_parser!(u64).range(1..))]
     epochs: u64,
     /// Images per step
     #[arg(long, value_name = "N", default_value = "32")]
@@ -101,7 +101,7 @@ struct Rule {
     #[arg(long, value_name = "M", default_value = "0.9")]
     momentum: f32,
     /// Weight decay
-    #[arg(long, value_name = "D", default_value = "0.01")]
+    #[arg(long, value_name = "D", default_value = "0.1")]
     weight_decay: f32,
     /// Scale gradients down to this norm where theirs is larger
     #[arg(long, value_name = "NORM", conflicts_with = "clip_value")]
