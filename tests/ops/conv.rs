@@ -7,7 +7,7 @@ use wgpu_cnn::{PlanOptions, Tensor};
 
 use crate::harness::{Case, each, random, values};
 use crate::support::compare::{assert_within, within};
-use crate::support::oracle::convolution::{Epilogue, Window as Reference, conv};
+use crate::support::oracle::convolution::{Epilogue, Window as Reference, conv, winograd};
 use crate::support::oracle::{Answer, activation};
 use crate::support::random::{Rng, cases};
 
@@ -66,12 +66,37 @@ impl Problem {
         (vec![Some(x), Some(weight), bias, residual], answer)
     }
 
+    /// Whether Winograd's algorithm can compute it.
+    fn suits_winograd(&self) -> bool {
+        let Reference { kernel, stride, dilation, .. } = &self.window;
+        let unit = stride.iter().chain(dilation).all(|&step| step == 1);
+        kernel[..] == [3, 3] && unit && self.groups == 1 && self.x[0] > 0 && self.x[1] > 0
+    }
+
+    /// What Winograd's algorithm must give, whose rounding has a bound of its own.
+    fn winograd_answer(&self, operands: &[Option<Tensor>]) -> Answer {
+        let operand = |i: usize| operands[i].as_ref().map(values);
+        let epilogue = Epilogue {
+            bias: operand(2),
+            residual: operand(3),
+            activation: self.activation.map(|(_, theirs)| theirs),
+        };
+        let weight_shape = [self.filters, self.x[1], 3, 3];
+        let (x, weight) = (operand(0).unwrap(), operand(1).unwrap());
+        winograd(x, &self.x, weight, &weight_shape, &self.window, epilogue)
+    }
+
     fn check(&self, rng: &mut Rng, options: &PlanOptions) {
         let (operands, answer) = self.pose(rng);
+        let winograd = self.suits_winograd().then(|| self.winograd_answer(&operands));
         let case = Case { op: self.op().into(), operands, constants: vec![1, 2] };
         each(&case, options, |label, outputs| {
+            let answer = match (label, &winograd) {
+                ("cpu winograd", Some(winograd)) => winograd,
+                _ => &answer,
+            };
             assert_eq!(outputs[0].shape()[..], answer.shape[..], "{label}: {self:?}");
-            assert_within(&format!("{label}: {self:?}"), values(&outputs[0]), &answer, C);
+            assert_within(&format!("{label}: {self:?}"), values(&outputs[0]), answer, C);
         });
     }
 }
@@ -129,6 +154,46 @@ fn sizes_beside_every_tile() {
 }
 
 #[test]
+fn three_by_three_in_tiles_of_four() {
+    cases(0xc4, 12, |rng| {
+        let pads = vec![(rng.range(0..3), rng.range(0..3)), (rng.range(0..3), rng.range(0..3))];
+        let x = [rng.range(1..3), rng.range(1..40), rng.range(3..14), rng.range(3..14)];
+        let mut problem = Problem::plain(&x, rng.range(1..40), &[3, 3]);
+        problem.window.pads = pads;
+        problem.bias = rng.chance(0.5);
+        problem.residual = rng.chance(0.5);
+        problem.activation = rng.pick(&[
+            None,
+            Some((Activation::Relu, activation::Activation::Relu)),
+            Some((Activation::Tanh, activation::Activation::Tanh)),
+        ]);
+        assert!(problem.suits_winograd());
+        problem.check(rng, &PlanOptions::default());
+    });
+}
+
+/// Weights that change from run to run are packed by each run.
+#[test]
+fn weights_that_are_no_constants() {
+    cases(0xc5, 12, |rng| {
+        let mut problem = generated(rng);
+        for depthwise in [false, true] {
+            if depthwise {
+                problem.groups = problem.x[1];
+                problem.filters = problem.x[1];
+            }
+            for constants in [vec![], vec![1]] {
+                let (operands, answer) = problem.pose(rng);
+                let case = Case { op: problem.op().into(), operands, constants };
+                each(&case, &PlanOptions::default(), |label, outputs| {
+                    assert_within(&format!("{label}: {problem:?}"), values(&outputs[0]), &answer, C);
+                });
+            }
+        }
+    });
+}
+
+#[test]
 fn a_matrix_cut_into_pieces_gives_the_same() {
     cases(0xc2, 6, |rng| {
         let options = |cap| {
@@ -157,10 +222,12 @@ fn a_wrong_weight_is_seen() {
     let mut rng = Rng::new(7);
     let problem = Problem::plain(&[1, 3, 6, 6], 4, &[3, 3]);
     let (mut operands, answer) = problem.pose(&mut rng);
+    let winograd = problem.winograd_answer(&operands);
     let weight = operands[1].as_mut().unwrap().values_mut::<f32>().unwrap();
-    weight[5] += 1e-4;
+    weight[5] += 1e-3;
     let case = Case { op: problem.op().into(), operands, constants: vec![1, 2] };
     each(&case, &PlanOptions::default(), |label, outputs| {
-        assert!(within(label, values(&outputs[0]), &answer, C).is_err(), "{label}");
+        let answer = if label == "cpu winograd" { &winograd } else { &answer };
+        assert!(within(label, values(&outputs[0]), answer, C).is_err(), "{label}");
     });
 }

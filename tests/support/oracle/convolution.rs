@@ -190,6 +190,90 @@ pub fn conv(
     epilogue.finish(Answer { shape, value, magnitude, terms })
 }
 
+/// A convolution of 3x3 with stride 1 over two axes, as Winograd's F(4x4, 3x3) computes it in f32: the answer of
+/// [`conv`], with the magnitude that bounds the rounding of that algorithm.
+///
+/// An output is a sum over the 36 places of its tile, of `A'[i][a] A'[j][b]` times the transforms of the filter (`G`) and
+/// of the tile's 6x6 cells (`B'`). Its rounding is bounded by the same formula over absolute values (Higham, section
+/// 3.1), times the roundings on the way: 1 for the filter's transform, which is made in f64; 4 along each axis of `B'`; 1
+/// per channel; 3 along each axis of `A'`.
+pub fn winograd(
+    x: &[f32],
+    x_shape: &[usize],
+    w: &[f32],
+    w_shape: &[usize],
+    window: &Window,
+    epilogue: Epilogue,
+) -> Answer {
+    const FILTER: [[f64; 3]; 6] = [
+        [0.25, 0.0, 0.0],
+        [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+        [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+        [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+        [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+        [0.0, 0.0, 1.0],
+    ];
+    const INPUT: [[f64; 6]; 6] = [
+        [4.0, 0.0, -5.0, 0.0, 1.0, 0.0],
+        [0.0, -4.0, -4.0, 1.0, 1.0, 0.0],
+        [0.0, 4.0, -4.0, -1.0, 1.0, 0.0],
+        [0.0, -2.0, -1.0, 2.0, 1.0, 0.0],
+        [0.0, 2.0, -1.0, -2.0, 1.0, 0.0],
+        [0.0, 4.0, 0.0, -5.0, 0.0, 1.0],
+    ];
+    const OUTPUT: [[f64; 6]; 4] = [
+        [1.0, 1.0, 1.0, 1.0, 1.0, 0.0],
+        [0.0, 1.0, -1.0, 2.0, -2.0, 0.0],
+        [0.0, 1.0, 1.0, 4.0, 4.0, 0.0],
+        [0.0, 1.0, -1.0, 8.0, -8.0, 1.0],
+    ];
+    assert!(window.stride == [1, 1] && window.dilation == [1, 1] && window.kernel == [3, 3]);
+    let none = Epilogue { bias: None, residual: None, activation: None };
+    let mut sums = conv(x, x_shape, w, w_shape, 1, window, none);
+    let channels = x_shape[1];
+    let shape = sums.shape.clone();
+    let (pad_y, pad_x) = (window.pads[0].0, window.pads[1].0);
+    let cell = |n: usize, c: usize, y: usize, x_at: usize| {
+        let (y, x_at) = (y.checked_sub(pad_y)?, x_at.checked_sub(pad_x)?);
+        let inside = y < x_shape[2] && x_at < x_shape[3];
+        inside.then(|| f64::from(x[position(&[n, c, y, x_at], x_shape)]).abs())
+    };
+    // For each place of a tile, the sum over channels of the transforms' magnitudes.
+    let places = |n: usize, m: usize, tile_y: usize, tile_x: usize| -> Vec<f64> {
+        per_index(&[6, 6], |place| {
+            let (a, b) = (place[0], place[1]);
+            let mut sum = 0.0;
+            for c in 0..channels {
+                let (mut filter, mut input) = (0.0, 0.0);
+                each_index(&[3, 3], |tap| {
+                    let g = f64::from(w[position(&[m, c, tap[0], tap[1]], w_shape)]);
+                    filter += (FILTER[a][tap[0]] * FILTER[b][tap[1]] * g).abs();
+                });
+                each_index(&[6, 6], |at| {
+                    let d = cell(n, c, 4 * tile_y + at[0], 4 * tile_x + at[1]).unwrap_or(0.0);
+                    input += (INPUT[a][at[0]] * INPUT[b][at[1]]).abs() * d;
+                });
+                sum += filter * input;
+            }
+            sum
+        })
+    };
+    let tiles = [shape[0], shape[1], shape[2].div_ceil(4), shape[3].div_ceil(4)];
+    let all = per_index(&tiles, |tile| places(tile[0], tile[1], tile[2], tile[3]));
+    each_index(&shape, |index| {
+        let (y, x_at) = (index[2], index[3]);
+        let places = &all[position(&[index[0], index[1], y / 4, x_at / 4], &tiles)];
+        let mut magnitude = 0.0;
+        each_index(&[6, 6], |place| {
+            let factor = OUTPUT[y % 4][place[0]] * OUTPUT[x_at % 4][place[1]];
+            magnitude += factor.abs() * places[6 * place[0] + place[1]];
+        });
+        sums.magnitude[position(index, &shape)] = magnitude;
+    });
+    sums.terms = channels + 1 + 2 * 4 + 2 * 3;
+    epilogue.finish(sums)
+}
+
 /// Transposed convolution: every input adds its multiple of the kernel to the output it would read.
 pub fn conv_transpose(
     x: &[f32],
