@@ -32,7 +32,7 @@ fn error(command: &mut Command) -> String {
     text
 }
 
-fn path<'a>(folder: &'a tempfile::TempDir, name: &str) -> String {
+fn path(folder: &tempfile::TempDir, name: &str) -> String {
     folder.path().join(name).to_str().unwrap().to_string()
 }
 

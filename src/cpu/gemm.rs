@@ -1,10 +1,11 @@
 //! Matrix products: large ones by the `gemm` crate, products with a single row as dot products on all cores.
 
 use gemm::Parallelism;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::Kernel;
 use super::activation::{apply, grain};
-use super::{Kernel, vectorised};
 use crate::error::Result;
 use crate::ops::Gemm;
 use crate::ops::broadcast::broadcast;
@@ -198,8 +199,10 @@ fn offsets(dims: &[usize], strides: &[usize]) -> Vec<usize> {
 fn row_times_matrix(alpha: f32, a: &[f32], b: Matrix, transposed: bool, out: &mut [f32]) {
     let (k, n) = (b.rows, b.columns);
     if transposed {
-        out.par_iter_mut().enumerate().with_min_len((ROW_TASK / k.max(1)).max(1)).for_each(|(j, out)| {
-            *out = alpha * vectorised(|| dot(a, &b.data[j * k..][..k]));
+        let rows = (ROW_TASK / k.max(1)).next_multiple_of(ROWS);
+        out.par_chunks_mut(rows).enumerate().for_each(|(chunk, out)| {
+            let b = &b.data[chunk * rows * k..][..out.len() * k];
+            Arch::new().dispatch(Dots { alpha, a, b, out });
         });
     } else {
         let columns = (ROW_TASK / k.max(1)).max(64);
@@ -214,25 +217,64 @@ fn row_times_matrix(alpha: f32, a: &[f32], b: Matrix, transposed: bool, out: &mu
     }
 }
 
-/// Sixteen partial sums, which the compiler keeps in vector registers, joined in a fixed order.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let (a_chunks, a_rest) = a.as_chunks::<16>();
-    let (b_chunks, b_rest) = b.as_chunks::<16>();
-    let mut sums = [0.0f32; 16];
-    for (a, b) in a_chunks.iter().zip(b_chunks) {
-        for i in 0..16 {
-            sums[i] += a[i] * b[i];
+/// Rows that are read side by side: more than one, since a core waits for memory in several places at once.
+const ROWS: usize = 4;
+
+/// `out = alpha a b'`, each element the dot product of `a` with a row of `b`.
+struct Dots<'a> {
+    alpha: f32,
+    a: &'a [f32],
+    b: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Dots<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Dots { alpha, a, b, out } = self;
+        let row = |i: usize| &b[i * a.len()..][..a.len()];
+        let (fours, rest) = out.as_chunks_mut::<ROWS>();
+        let done = fours.len() * ROWS;
+        for (i, out) in fours.iter_mut().enumerate() {
+            let first = i * ROWS;
+            *out = dots(simd, a, [row(first), row(first + 1), row(first + 2), row(first + 3)]);
+        }
+        for (i, out) in rest.iter_mut().enumerate() {
+            [*out] = dots(simd, a, [row(done + i)]);
+        }
+        out.iter_mut().for_each(|out| *out *= alpha);
+    }
+}
+
+/// The dot products of `a` with rows of its length, each in two vectors of partial sums.
+#[inline(always)]
+fn dots<S: Simd, const R: usize>(simd: S, a: &[f32], rows: [&[f32]; R]) -> [f32; R] {
+    let (vectors, rest) = S::as_simd_f32s(a);
+    let rows = rows.map(
+        #[inline(always)]
+        |row| S::as_simd_f32s(row),
+    );
+    let (pairs, last) = vectors.as_chunks::<2>();
+    let mut sums = [[simd.splat_f32s(0.0); 2]; R];
+    for (i, a) in pairs.iter().enumerate() {
+        for r in 0..R {
+            let b = &rows[r].0[2 * i..][..2];
+            sums[r][0] = simd.mul_add_e_f32s(a[0], b[0], sums[r][0]);
+            sums[r][1] = simd.mul_add_e_f32s(a[1], b[1], sums[r][1]);
         }
     }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    let mut width = 8;
-    while width > 0 {
-        for i in 0..width {
-            sums[i] += sums[i + width];
+    let mut out = [0.0; R];
+    for r in 0..R {
+        let mut sum = sums[r][0];
+        if let [a] = last {
+            sum = simd.mul_add_e_f32s(*a, rows[r].0[2 * pairs.len()], sum);
         }
-        width /= 2;
+        let rest: f32 = rest.iter().zip(rows[r].1).map(|(a, b)| a * b).sum();
+        out[r] = simd.reduce_sum_f32s(simd.add_f32s(sum, sums[r][1])) + rest;
     }
-    sums[0] + rest
+    out
 }
 
 #[cfg(test)]

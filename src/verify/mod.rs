@@ -37,19 +37,25 @@ pub fn run_layer(
     operands: &Operands,
 ) -> Result<Vec<Tensor>> {
     let (graph, inputs) = alone(graph, node, operands)?;
-    device.compile_with(&graph, &as_written())?.run(&inputs)
+    let options = if device.is_cpu() { term_by_term() } else { as_written() };
+    device.compile_with(&graph, &options)?.run(&inputs)
 }
 
 /// The first output of an operator on the CPU.
 fn on_cpu(op: impl Into<Op>, operands: &Operands) -> Result<Tensor> {
     let (graph, inputs) = single("layer", &op.into(), operands, operands.iter().map(|_| false))?;
-    let outputs = CpuPlan::compile(&graph, &as_written())?.run(&inputs)?;
+    let outputs = CpuPlan::compile(&graph, &term_by_term())?.run(&inputs)?;
     outputs.into_iter().next().ok_or_else(|| Error::Graph("an operator without outputs".into()))
 }
 
 /// Options by which a layer runs as it is, whatever its operands hold.
 fn as_written() -> PlanOptions {
     PlanOptions { passes: Passes::none(), reject_nan: false, ..PlanOptions::default() }
+}
+
+/// As [`as_written`], for the CPU: with sums of products, which the bounds are about, and not Winograd's of transforms.
+fn term_by_term() -> PlanOptions {
+    PlanOptions { variant: Some("blocked"), ..as_written() }
 }
 
 fn single(

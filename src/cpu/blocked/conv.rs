@@ -5,7 +5,6 @@ use std::sync::Arc;
 use pulp::Arch;
 use rayon::prelude::*;
 
-use super::pack::interleave;
 use super::tile::{Chunk, Geometry};
 use super::weights::{Packed, packed};
 use super::{BLOCK, Compiled, Form, PARALLEL, Panel, for_each, tile_blocks};
@@ -15,6 +14,8 @@ use crate::cpu::im2col::three;
 use crate::error::Result;
 use crate::ops::{Activation, Conv};
 use crate::plan::Site;
+use crate::tensor::Tensor;
+use crate::window::Axis;
 
 /// Filters are padded to whole blocks, but not to more than this many times their number.
 const MOST_PADDING: usize = 3;
@@ -36,12 +37,13 @@ pub(super) fn compile(op: &Conv, site: &Site) -> Result<Option<Compiled>> {
     if op.groups != 1 || !asked || x.contains(&0) || out.contains(&0) {
         return Ok(None);
     }
-    let axes = three(
-        &op.axes(&site.input(0).map(|i| i.shape.clone()).unwrap_or_default()).map_err(|e| site.error(e))?,
-    );
-    let layout = Layout::new(op, Geometry::new(axes, x[1]), x, out);
-    // Pictures: a block of so few channels would be mostly empty.
-    let few = matches!(x[1], 1 | 3);
+    let shape = site.input(0).map(|info| info.shape.clone()).unwrap_or_default();
+    let axes = three(&op.axes(&shape).map_err(|e| site.error(e))?);
+    // Pictures: a block of so few channels would be mostly empty. They are copied with zeros around them.
+    let padded = axes.map(|a| Axis { input: a.before + a.input + a.after, before: 0, after: 0, ..a });
+    let copied = padded.iter().fold(4 * x[0] * x[1], |bytes, axis| bytes.saturating_mul(axis.input));
+    let few = matches!(x[1], 1 | 3) && copied <= site.options.im2col_cap;
+    let layout = Layout::new(op, axes, Geometry::new(if few { padded } else { axes }, x[1]), x, out);
 
     let weights = match (site.constant(1), site.input(2), site.constant(2)) {
         (Some(weight), None, _) => Some(layout.packed(&[weight])),
@@ -56,7 +58,7 @@ pub(super) fn compile(op: &Conv, site: &Site) -> Result<Option<Compiled>> {
         Form::Blocked,
     ];
     let panels = if weights.is_some() { 0 } else { layout.panel_words() };
-    let gathered = if x[1] == 3 { x.iter().product() } else { 0 };
+    let gathered = if few { x[0] * x[1] * layout.geometry.cells() } else { 0 };
     let held = weights.as_ref().map_or(0, |w| w.words.len());
     let run = move |inputs: &[&[f32]], outputs: &mut [&mut [f32]], scratch: &mut [f32]| {
         let operand = |i: usize| inputs.get(i).copied().unwrap_or_default();
@@ -70,9 +72,12 @@ pub(super) fn compile(op: &Conv, site: &Site) -> Result<Option<Compiled>> {
         };
         let (x, residual) = (operand(0), operand(3));
         match layout.channels {
-            1 => layout.run::<1>(x, panels, residual, outputs[0]),
-            3 => {
-                layout.gather(x, gathered);
+            1 if few => {
+                layout.gather::<1>(x, gathered);
+                layout.run::<1>(gathered, panels, residual, outputs[0]);
+            }
+            3 if few => {
+                layout.gather::<3>(x, gathered);
                 layout.run::<3>(gathered, panels, residual, outputs[0]);
             }
             _ => layout.run::<BLOCK>(x, panels, residual, outputs[0]),
@@ -89,6 +94,7 @@ pub(super) fn compile(op: &Conv, site: &Site) -> Result<Option<Compiled>> {
 
 /// The sizes of a convolution and how it is shared out.
 struct Layout {
+    axes: [Axis; 3],
     geometry: Geometry,
     channels: usize,
     filters: usize,
@@ -104,7 +110,7 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(op: &Conv, geometry: Geometry, x: &[usize], out: &[usize]) -> Self {
+    fn new(op: &Conv, axes: [Axis; 3], geometry: Geometry, x: &[usize], out: &[usize]) -> Self {
         let (images, channels, filters) = (x[0], x[1], out[1]);
         let cells: usize = out[2..].iter().product();
         let taps: usize = op.window.kernel().iter().product();
@@ -118,7 +124,7 @@ impl Layout {
         let tiles = cells.div_ceil(TILE).div_ceil(tasks.div_ceil(images * groups).max(1));
         let chunk = TILE * near.min(tiles).max(1);
         let activation = op.activation;
-        Layout { geometry, channels, filters, taps, cells, tile_blocks, chunk, parallel, activation }
+        Layout { axes, geometry, channels, filters, taps, cells, tile_blocks, chunk, parallel, activation }
     }
 
     /// Rows of a panel.
@@ -138,7 +144,7 @@ impl Layout {
     }
 
     /// The panels of constants: a weight, and perhaps a bias.
-    fn packed(&self, constants: &[&crate::Tensor]) -> Arc<Packed> {
+    fn packed(&self, constants: &[&Tensor]) -> Arc<Packed> {
         packed("conv_blocked", self.tile_blocks, constants, || {
             let operand = |i: usize| constants.get(i).and_then(|t| t.values().ok()).unwrap_or_default();
             let mut panels = vec![0.0; self.panel_words()];
@@ -170,11 +176,31 @@ impl Layout {
         });
     }
 
-    /// A plain input of three channels with these side by side.
-    fn gather(&self, x: &[f32], out: &mut [f32]) {
-        let cells = self.geometry.cells();
-        let tasks = out.par_chunks_mut(3 * cells).zip(x.par_chunks(3 * cells));
-        tasks.with_min_len(grain(3 * cells)).for_each(|(out, x)| interleave::<3>(x, cells, out));
+    /// A plain input of `B` channels with these side by side, and zeros around it as far as windows reach.
+    fn gather<const B: usize>(&self, x: &[f32], out: &mut [f32]) {
+        let [depth, height, width] = self.axes;
+        let cells = depth.input * height.input * width.input;
+        let (out, _) = out.as_chunks_mut::<B>();
+        let tasks = out.par_chunks_mut(self.geometry.cells()).zip(x.par_chunks(B * cells));
+        tasks.with_min_len(grain(B * cells)).for_each(|(out, x)| {
+            let lines = out.chunks_exact_mut(width.before + width.input + width.after);
+            for (line, out) in lines.enumerate() {
+                let high = height.before + height.input + height.after;
+                let z = (line / high).wrapping_sub(depth.before);
+                let y = (line % high).wrapping_sub(height.before);
+                if z >= depth.input || y >= height.input {
+                    out.fill([0.0; B]);
+                    continue;
+                }
+                out[..width.before].fill([0.0; B]);
+                out[width.before + width.input..].fill([0.0; B]);
+                let out = &mut out[width.before..][..width.input];
+                for channel in 0..B {
+                    let x = &x[channel * cells + (z * height.input + y) * width.input..][..width.input];
+                    out.iter_mut().zip(x).for_each(|(out, x)| out[channel] = *x);
+                }
+            }
+        });
     }
 
     fn run<const B: usize>(&self, x: &[f32], panels: &[f32], residual: &[f32], out: &mut [f32]) {

@@ -5,6 +5,9 @@
 //! neighbours. The last block may have fewer channels than lanes; what its other lanes hold is arbitrary, and nothing
 //! reads them. Values stay in this form from kernel to kernel, and are packed and unpacked around what has none.
 
+// Arrays of sums are indexed in loops of constant bounds, which compilers unroll into registers; iterators hide the bound.
+#![allow(clippy::needless_range_loop)]
+
 mod conv;
 mod depthwise;
 mod pack;

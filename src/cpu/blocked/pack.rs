@@ -15,7 +15,7 @@ pub(in crate::cpu) fn pack(channels: usize, cells: usize) -> Kernel {
         let images = inputs[0].chunks(channels * cells);
         let blocks = images.flat_map(|x| x.chunks(BLOCK * cells)).collect::<Vec<_>>();
         let tasks = outputs[0].par_chunks_mut(BLOCK * cells).zip(blocks);
-        tasks.with_min_len(grain(BLOCK * cells)).for_each(|(out, x)| interleave::<BLOCK>(x, cells, out));
+        tasks.with_min_len(grain(BLOCK * cells)).for_each(|(out, x)| interleave(x, cells, out));
     })
 }
 
@@ -37,9 +37,9 @@ pub(in crate::cpu) fn unpack(channels: usize, cells: usize) -> Kernel {
     })
 }
 
-/// Rows of `cells` as the lanes of so many groups of `B`; lanes without a row keep what they hold.
-pub(super) fn interleave<const B: usize>(rows: &[f32], cells: usize, out: &mut [f32]) {
-    let (out, _) = out.as_chunks_mut::<B>();
+/// Up to 16 rows of `cells` as the lanes of a block; lanes without a row keep what they hold.
+fn interleave(rows: &[f32], cells: usize, out: &mut [f32]) {
+    let (out, _) = out.as_chunks_mut::<BLOCK>();
     for (part, out) in out.chunks_mut(CELLS).enumerate() {
         for (lane, row) in rows.chunks(cells).enumerate() {
             let row = &row[part * CELLS..][..out.len()];

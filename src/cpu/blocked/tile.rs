@@ -185,7 +185,9 @@ impl<const P: usize, const V: usize, const B: usize> WithSimd for Tile<'_, '_, P
 
         let origins: [[usize; 3]; P] = geometry.origins(chunk.first + at);
         let cells = origins.map(|origin| geometry.cell(origin));
-        let inside = origins.iter().all(|&origin| geometry.inside(origin));
+        let stride = geometry.axes[2].stride;
+        let in_line = cells[P - 1] == cells[0].wrapping_add((P - 1) * stride)
+            && origins.iter().all(|&origin| geometry.inside(origin));
         let mut channels = geometry.channels;
         for block in chunk.x.chunks(geometry.pitch).take(channels.div_ceil(B)) {
             let block = &block[..geometry.cells];
@@ -194,19 +196,24 @@ impl<const P: usize, const V: usize, const B: usize> WithSimd for Tile<'_, '_, P
             for tap in &geometry.taps {
                 let (weights, rest) = rows.split_at(lanes);
                 rows = rest;
-                let x = |p: usize| &block[cells[p].wrapping_add(tap.offset)];
-                if inside {
-                    multiply_add(simd, std::array::from_fn(x), weights, &mut sums);
-                    continue;
-                }
-                let on_input = |p: usize| {
-                    let axes = geometry.axes.iter().zip(origins[p]).zip(tap.at);
-                    axes.into_iter().all(|((axis, origin), tap)| origin.wrapping_add(tap) < axis.input)
-                };
-                let on_input: [bool; P] = std::array::from_fn(on_input);
-                if on_input.contains(&true) {
-                    let x = std::array::from_fn(|p| if on_input[p] { x(p) } else { &[0.0; B] });
-                    multiply_add(simd, x, weights, &mut sums);
+                let cell = |p: usize| cells[p].wrapping_add(tap.offset);
+                // Cells at distances that are known when this is compiled need one address between them.
+                if in_line && stride == 1 {
+                    let x = &block[cell(0)..][..P];
+                    multiply_add(simd, std::array::from_fn(|p| &x[p]), weights, &mut sums);
+                } else if in_line && stride == 2 {
+                    let x = &block[cell(0)..][..2 * P - 1];
+                    multiply_add(simd, std::array::from_fn(|p| &x[2 * p]), weights, &mut sums);
+                } else {
+                    let on_input = |p: usize| {
+                        let axes = geometry.axes.iter().zip(origins[p]).zip(tap.at);
+                        axes.into_iter().all(|((axis, origin), tap)| origin.wrapping_add(tap) < axis.input)
+                    };
+                    let on_input: [bool; P] = std::array::from_fn(on_input);
+                    if on_input.contains(&true) {
+                        let x = |p: usize| if on_input[p] { &block[cell(p)] } else { &[0.0; B] };
+                        multiply_add(simd, std::array::from_fn(x), weights, &mut sums);
+                    }
                 }
             }
         }

@@ -186,21 +186,23 @@ pub fn conv<N: Number>(
     epilogue.finish(Products::answer(shape, per_group * count(&window.kernel), &sums))
 }
 
+type Matrix = Vec<Vec<f64>>;
+
 /// Winograd's filtering F(m x m, 3 x 3) along one axis, as the magnitudes of its matrices: A^T, G and B^T (Lavin & Gray,
 /// *Fast Algorithms for Convolutional Neural Networks*, 2016).
-fn winograd_matrices(m: usize) -> (Vec<Vec<f64>>, Vec<Vec<f64>>, Vec<Vec<f64>>) {
-    let rows = |text: &str| -> Vec<Vec<f64>> {
+fn winograd_matrices(m: usize) -> [Matrix; 3] {
+    let rows = |text: &str| -> Matrix {
         let numbers = |row: &str| row.split_whitespace().map(|n| n.parse().expect("a number")).collect();
         text.split(';').map(numbers).collect()
     };
     let [sixth, twelfth, last] = [6.0, 12.0, 24.0].map(f64::recip);
     match m {
-        2 => (
+        2 => [
             rows("1 1 1 0; 0 1 1 1"),
             rows("1 0 0; 0.5 0.5 0.5; 0.5 0.5 0.5; 0 0 1"),
             rows("1 0 1 0; 0 1 1 0; 0 1 1 0; 0 1 0 1"),
-        ),
-        4 => (
+        ],
+        4 => [
             rows("1 1 1 1 1 0; 0 1 1 2 2 0; 0 1 1 4 4 0; 0 1 1 8 8 1"),
             vec![
                 vec![0.25, 0.0, 0.0],
@@ -211,7 +213,7 @@ fn winograd_matrices(m: usize) -> (Vec<Vec<f64>>, Vec<Vec<f64>>, Vec<Vec<f64>>) 
                 vec![0.0, 0.0, 1.0],
             ],
             rows("4 0 5 0 1 0; 0 4 4 1 1 0; 0 4 4 1 1 0; 0 2 1 2 1 0; 0 2 1 2 1 0; 0 4 0 5 0 1"),
-        ),
+        ],
         _ => panic!("no F({m}, 3) here"),
     }
 }
@@ -236,7 +238,7 @@ pub fn winograd(
         (&plain.kernel, &plain.stride, &plain.dilation)
     );
     let mut sums = conv(x, x_shape, w, w_shape, 1, window, Epilogue::default());
-    let (a, g, b) = winograd_matrices(m);
+    let [a, g, b] = winograd_matrices(m);
     let side = m + 2;
     let channels = x_shape[1];
     let at = |n: usize, c: usize, y: isize, x_: isize| -> f64 {
