@@ -206,11 +206,7 @@ fn weights_that_are_no_constants() {
                 problem.filters = problem.x[1];
             }
             for constants in [vec![], vec![1]] {
-                let (operands, answer) = problem.pose(rng);
-                let case = Case { op: problem.op().into(), operands, constants };
-                each(&case, &PlanOptions::default(), |label, outputs| {
-                    assert_within(&format!("{label}: {problem:?}"), values(&outputs[0]), &answer, C);
-                });
+                problem.check_with(rng, &PlanOptions::default(), &constants);
             }
         }
     });
