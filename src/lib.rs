@@ -47,6 +47,7 @@ pub mod receptive;
 pub mod session;
 pub mod stepper;
 pub mod tensor;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod train;
 pub mod verify;
 pub mod window;

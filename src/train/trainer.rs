@@ -189,12 +189,13 @@ impl Trainer {
                 ending = Ending::Patience;
                 break;
             }
-            if self.epoch(train, validation, steps, observe)?.is_break() {
+            let flow = self.epoch(train, validation, steps, observe)?;
+            if flow.is_break() && self.progress.epoch < self.options.epochs {
                 ending = Ending::Stopped;
                 break;
             }
         }
-        if ending == Ending::Stopped {
+        if self.progress.step > 0 {
             self.save_checkpoint()?;
         }
         Ok(ending)
@@ -257,6 +258,7 @@ impl Trainer {
         let first = self.progress.step;
         let before = self.stepper.state()?;
         let mut last_read = started;
+        let mut flow = ControlFlow::Continue(());
         let batches = self.batches(train, first);
         for (step, batch) in (first..steps).zip(batches) {
             let inputs = self.step_inputs(batch?, step, steps)?;
@@ -276,9 +278,10 @@ impl Trainer {
             let images_per_s = images as f64 / started.elapsed().as_secs_f64();
             let epoch = self.progress.epoch + 1;
             let event = Event::Step { epoch, step: step + 1, steps, loss, images_per_s };
-            // After the last step the epoch is completed first, so that no step is run twice.
-            if observe(event).is_break() && step + 1 < steps {
-                return Ok(ControlFlow::Break(()));
+            flow = observe(event);
+            // After its last step the epoch is completed first.
+            if flow.is_break() && step + 1 < steps {
+                return Ok(flow);
             }
         }
 
@@ -303,7 +306,8 @@ impl Trainer {
         }
         self.progress.history.push(report);
         self.save_checkpoint()?;
-        Ok(observe(Event::Epoch(&report)))
+        let after = observe(Event::Epoch(&report));
+        Ok(if flow.is_break() { flow } else { after })
     }
 
     /// The batches of the epoch under way from step `first` on.
