@@ -16,7 +16,7 @@ mod digits;
 mod output;
 
 /// What these weights get right of the test images.
-const RIGHT: usize = 347;
+const RIGHT: usize = 351;
 
 fn main() -> Result<()> {
     let (images, labels) = digits::test()?;
