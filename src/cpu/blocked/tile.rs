@@ -3,6 +3,8 @@
 //! A value of the input is loaded once for all filters of the tile and a weight once for all its positions, so that
 //! nearly every instruction multiplies and adds.
 
+use std::array::from_fn;
+
 use pulp::{Simd, WithSimd};
 
 use super::{BLOCK, Panel};
@@ -72,7 +74,7 @@ impl Geometry {
         let origin = |axis: &Axis, o: usize| (o * axis.stride).wrapping_sub(axis.before);
         let line = first / width.output;
         let mut at = [line / height.output, line % height.output, first % width.output];
-        std::array::from_fn(|_| {
+        from_fn(|_| {
             let here = [origin(depth, at[0]), origin(height, at[1]), origin(width, at[2])];
             at[2] += 1;
             if at[2] == width.output {
@@ -90,6 +92,15 @@ impl Geometry {
     fn cell(&self, [z, y, x]: [usize; 3]) -> usize {
         let [_, height, width] = &self.axes;
         z.wrapping_mul(height.input).wrapping_add(y).wrapping_mul(width.input).wrapping_add(x)
+    }
+
+    /// Whether a tap of a window that starts there lies on the input.
+    #[inline(always)]
+    fn on_input(&self, origin: [usize; 3], tap: [usize; 3]) -> bool {
+        let [depth, height, width] = &self.axes;
+        origin[0].wrapping_add(tap[0]) < depth.input
+            && origin[1].wrapping_add(tap[1]) < height.input
+            && origin[2].wrapping_add(tap[2]) < width.input
     }
 
     /// Whether all taps of a window that starts there lie on the input.
@@ -180,43 +191,62 @@ impl<const P: usize, const V: usize, const B: usize> WithSimd for Tile<'_, '_, P
         let Tile { chunk, at } = self;
         let geometry = chunk.geometry;
         let (panel, _) = S::as_simd_f32s(chunk.panel.words).0.as_chunks::<V>();
-        let Some((&bias, mut rows)) = panel.split_first() else { return };
-        let mut sums = [bias; P];
-
+        let Some((&bias, weights)) = panel.split_first() else { return };
         let origins: [[usize; 3]; P] = geometry.origins(chunk.first + at);
-        let cells = origins.map(|origin| geometry.cell(origin));
+        let cells = origins.map(
+            #[inline(always)]
+            |origin| geometry.cell(origin),
+        );
         let stride = geometry.axes[2].stride;
         let in_line = cells[P - 1] == cells[0].wrapping_add((P - 1) * stride)
             && origins.iter().all(|&origin| geometry.inside(origin));
-        let mut channels = geometry.channels;
-        for block in chunk.x.chunks(geometry.pitch).take(channels.div_ceil(B)) {
-            let block = &block[..geometry.cells];
-            let lanes = channels.min(B);
-            channels -= lanes;
-            for tap in &geometry.taps {
-                let (weights, rest) = rows.split_at(lanes);
-                rows = rest;
-                let cell = |p: usize| cells[p].wrapping_add(tap.offset);
-                // Cells at distances that are known when this is compiled need one address between them.
-                if in_line && stride == 1 {
-                    let x = &block[cell(0)..][..P];
-                    multiply_add(simd, std::array::from_fn(|p| &x[p]), weights, &mut sums);
-                } else if in_line && stride == 2 {
-                    let x = &block[cell(0)..][..2 * P - 1];
-                    multiply_add(simd, std::array::from_fn(|p| &x[2 * p]), weights, &mut sums);
-                } else {
-                    let on_input = |p: usize| {
-                        let axes = geometry.axes.iter().zip(origins[p]).zip(tap.at);
-                        axes.into_iter().all(|((axis, origin), tap)| origin.wrapping_add(tap) < axis.input)
-                    };
-                    let on_input: [bool; P] = std::array::from_fn(on_input);
-                    if on_input.contains(&true) {
-                        let x = |p: usize| if on_input[p] { &block[cell(p)] } else { &[0.0; B] };
-                        multiply_add(simd, std::array::from_fn(x), weights, &mut sums);
+        let chunk_x = (&*chunk, weights);
+        // Cells at distances that are known when this is compiled need one address between them.
+        let mut sums = match (in_line, stride) {
+            (true, 1) => sum(
+                simd,
+                chunk_x,
+                [bias; P],
+                #[inline(always)]
+                |block, tap| {
+                    let x = &block[cells[0].wrapping_add(tap.offset)..][..P];
+                    Some(from_fn(
+                        #[inline(always)]
+                        |p| &x[p],
+                    ))
+                },
+            ),
+            (true, 2) => sum(
+                simd,
+                chunk_x,
+                [bias; P],
+                #[inline(always)]
+                |block, tap| {
+                    let x = &block[cells[0].wrapping_add(tap.offset)..][..2 * P - 1];
+                    Some(from_fn(
+                        #[inline(always)]
+                        |p| &x[2 * p],
+                    ))
+                },
+            ),
+            _ => sum(
+                simd,
+                chunk_x,
+                [bias; P],
+                #[inline(always)]
+                |block, tap| {
+                    let mut any = false;
+                    let mut x = [&[0.0; B]; P];
+                    for p in 0..P {
+                        if geometry.on_input(origins[p], tap.at) {
+                            x[p] = &block[cells[p].wrapping_add(tap.offset)];
+                            any = true;
+                        }
                     }
-                }
-            }
-        }
+                    any.then_some(x)
+                },
+            ),
+        };
 
         // The sums stay in registers only if every index into them is known to the compiler.
         let per_block = BLOCK / S::F32_LANES;
@@ -244,6 +274,32 @@ impl<const P: usize, const V: usize, const B: usize> WithSimd for Tile<'_, '_, P
             }
         }
     }
+}
+
+/// Adds to the sums all channels under all taps times their weights. `find` gives a block's values under a tap, or `None`
+/// where all of them are padding.
+#[inline(always)]
+fn sum<'a, S: Simd, const P: usize, const V: usize, const B: usize>(
+    simd: S,
+    (chunk, mut weights): (&'a Chunk<B>, &[[S::f32s; V]]),
+    mut sums: [[S::f32s; V]; P],
+    find: impl Fn(&'a [[f32; B]], &Tap) -> Option<[&'a [f32; B]; P]>,
+) -> [[S::f32s; V]; P] {
+    let geometry = chunk.geometry;
+    let mut channels = geometry.channels;
+    for block in chunk.x.chunks(geometry.pitch).take(channels.div_ceil(B)) {
+        let block = &block[..geometry.cells];
+        let lanes = channels.min(B);
+        channels -= lanes;
+        for tap in &geometry.taps {
+            let (here, rest) = weights.split_at(lanes);
+            weights = rest;
+            if let Some(x) = find(block, tap) {
+                multiply_add(simd, x, here, &mut sums);
+            }
+        }
+    }
+    sums
 }
 
 /// Adds to the sums of each position its channels times their weights.
