@@ -36,6 +36,17 @@ pub enum Error {
         source: WindowError,
     },
 
+    /// A layer between the loss and what a gradient is wanted to has none.
+    #[error("layer '{layer}' ({op}) has no gradient: {reason}")]
+    NoGradient {
+        /// The layer's name.
+        layer: String,
+        /// The operator's name.
+        op: &'static str,
+        /// Why, and what to do instead.
+        reason: String,
+    },
+
     /// Branches of a network look at the input at different strides or centres.
     #[error("layer '{layer}': {source}")]
     Misaligned {
@@ -91,6 +102,33 @@ pub enum Error {
     /// A weights file that cannot be read as safetensors.
     #[error("{}: {reason}", .path.display())]
     WeightsFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A network or settings that cannot be trained as asked.
+    #[error("cannot train: {0}")]
+    Training(String),
+
+    /// Training left the range of numbers.
+    #[error(
+        "the loss is no finite number in epoch {epoch}, step {step}: the first to make one is {layer}; lower the \
+         learning rate or clip the gradients"
+    )]
+    NotFinite {
+        /// The epoch, from 1.
+        epoch: u64,
+        /// The step within the epoch, from 1.
+        step: u64,
+        /// What made the first value that is NaN or infinite: a layer, its gradient, the loss or an update.
+        layer: String,
+    },
+
+    /// A file that holds no sound checkpoint, or one of another training.
+    #[error("{}: {reason}", .path.display())]
+    Checkpoint {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
@@ -170,6 +208,15 @@ pub enum Error {
     #[error("{}: {reason}", .path.display())]
     Image {
         /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// Labelled images that cannot be read.
+    #[error("{}: {reason}", .path.display())]
+    Dataset {
+        /// The file or folder.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,

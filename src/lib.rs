@@ -24,6 +24,7 @@
 //! - [`network`] builds networks, [`zoo`] has well-known ones, [`graph`] is what they are made of: layers to look at and
 //!   change, weights to load and save, and what each layer costs ([`Graph::summary`]).
 //! - [`onnx`] reads ONNX files at run time; a [`Session`] compiles a network anew where inputs of other shapes come.
+//! - [`verify`] says how far two devices may differ on a layer, and whether they do.
 //! - [`device`] chooses where they run, [`plan`] how they are compiled; [`gpu`] is for programs with a wgpu device of their
 //!   own.
 //! - [`picture`] makes inputs of PNG and JPEG files and pictures of values, [`classify`] classes of logits.
@@ -44,21 +45,26 @@ pub mod picture;
 pub mod plan;
 pub mod receptive;
 pub mod session;
+pub mod stepper;
 pub mod tensor;
+pub mod train;
+pub mod verify;
 pub mod window;
 pub mod zoo;
 
 mod cpu;
+mod files;
 mod memory;
 mod random;
 
-pub use device::{Device, DeviceInfo};
+pub use device::{Device, DeviceInfo, DeviceOptions};
 pub use error::{Error, Result};
 pub use graph::Graph;
 pub use network::{Conv2d, Network, Pool2d};
 pub use ops::Activation;
 pub use plan::{Plan, PlanOptions};
 pub use session::Session;
+pub use stepper::Stepper;
 pub use tensor::{DType, Shape, Tensor};
 
 /// The examples of the README, as tests.

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Info, ValueId};
 use crate::ops::{
-    Activation, BatchNorm, Binary, Concat, Conv, Gemm, Op, Pool, PoolKind, Reduce, ReduceKind, Reshape,
-    Softmax,
+    Activation, BatchNorm, Binary, Concat, Conv, Dropout, Gemm, Op, Pool, PoolKind, Reduce, ReduceKind,
+    Reshape, Softmax,
 };
 use crate::random::Random;
 use crate::tensor::{Shape, Tensor};
@@ -300,6 +300,11 @@ impl Network {
     /// An elementwise function.
     pub fn activation(self, activation: Activation) -> Self {
         self.layer(activation.signature().0.trim_end_matches('_'), |_, _, _| Ok((activation.into(), vec![])))
+    }
+
+    /// Dropout, which changes nothing until the network is trained; `rate` is the probability that an element is dropped.
+    pub fn dropout(self, rate: f32) -> Self {
+        self.layer("dropout", |net, _, _| Ok((Dropout { rate, seed: net.random.draw_seed() }.into(), vec![])))
     }
 
     /// `max(x, 0)`

@@ -4,7 +4,7 @@ use crate::cpu::CpuPlan;
 use crate::error::{Error, Result};
 use crate::gpu::GpuPlan;
 use crate::graph::passes::{Folded, Passes, optimize_with};
-use crate::graph::{Graph, Info, Node};
+use crate::graph::{Graph, Info, Node, ValueId};
 use crate::ops::OpError;
 use crate::tensor::{DType, Shape, Tensor};
 
@@ -19,8 +19,11 @@ pub struct PlanOptions {
     pub checked: bool,
     /// The most bytes an im2col matrix may take; larger convolutions are cut into pieces.
     pub im2col_cap: usize,
-    /// A kernel variant by name (see [`crate::gpu::variants`]), chosen wherever it can run in place of the rule's choice.
+    /// A kernel variant by name (see [`crate::gpu::variants`] and [`CPU_VARIANTS`]), chosen wherever it can run in place of
+    /// the rule's choice.
     pub variant: Option<&'static str>,
+    /// How kernels are chosen where no variant is asked for.
+    pub tuning: Tuning,
     /// Whether a NaN in an input is an error rather than a NaN in the output.
     pub reject_nan: bool,
 }
@@ -32,10 +35,44 @@ impl Default for PlanOptions {
             checked: false,
             im2col_cap: 32 << 20,
             variant: None,
+            tuning: Tuning::Rule,
             reject_nan: true,
         }
     }
 }
+
+/// How a GPU plan's kernels are chosen; on the CPU backend both are the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Tuning {
+    /// By a rule over shapes and the kind of adapter, without measuring.
+    #[default]
+    Rule,
+    /// By measuring: for each layer of a shape not met before on the device, at most eight candidates, of which the
+    /// rule's choice is one, are run and timed, by the GPU's timestamps where it has them. Only a candidate whose outputs
+    /// agree with the CPU backend's can win: each element within the bound of [`crate::verify::bounds`], which for a sum
+    /// of K products is `2 K 2^-24 sum |a b|`. This makes the first compilation slow, by seconds to minutes.
+    ///
+    /// What won is known to the device from then on, and where it has a cache
+    /// ([`DeviceOptions::cache`](crate::DeviceOptions::cache)) also to later processes, so that they choose the same
+    /// kernels and compute the same bits. In a browser this is [`Tuning::Rule`].
+    Measured,
+}
+
+/// The kernel variants of the CPU backend: an operator and a name for [`PlanOptions::variant`].
+///
+/// `blocked` and `winograd` kernels work on channels in blocks of 16; the others on tensors as they are.
+pub const CPU_VARIANTS: &[(&str, &str)] = &[
+    ("activation", "blocked"),
+    ("binary", "blocked"),
+    ("concat", "blocked"),
+    ("conv", "blocked"),
+    ("conv", "conv_direct"),
+    ("conv", "conv_im2col"),
+    ("conv", "winograd"),
+    ("pool", "blocked"),
+    ("reduce", "blocked"),
+];
 
 /// What a plan holds in device memory, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,13 +152,9 @@ impl Plan {
     }
 
     fn new(graph: &Graph, options: &PlanOptions, backend: Backend) -> Self {
-        let port = |&id| {
-            let value = graph.value(id);
-            Port { name: value.name.clone(), info: value.info.clone() }
-        };
         Plan {
-            inputs: graph.inputs().iter().map(port).collect(),
-            outputs: graph.outputs().iter().map(port).collect(),
+            inputs: ports(graph, graph.inputs()),
+            outputs: ports(graph, graph.outputs()),
             reject_nan: options.reject_nan,
             backend,
         }
@@ -214,34 +247,44 @@ impl Plan {
     }
 
     fn check_inputs(&self, inputs: &[Tensor]) -> Result<()> {
-        if inputs.len() != self.inputs.len() {
-            return Err(Error::Graph(format!(
-                "the plan takes {} inputs, got {}",
-                self.inputs.len(),
-                inputs.len()
-            )));
-        }
-        for (port, tensor) in self.inputs.iter().zip(inputs) {
-            let mismatch = |actual: String| Error::Input {
-                name: port.name.clone(),
-                expected: format!("{} {}", port.info.dtype, port.info.shape),
-                actual,
-            };
-            if *tensor.shape() != port.info.shape || tensor.dtype() != port.info.dtype {
-                return Err(mismatch(format!("{} {}", tensor.dtype(), tensor.shape())));
-            }
-            if self.reject_nan
-                && let Ok(values) = tensor.values::<f32>()
-                && let Some(at) = values.iter().position(|v| v.is_nan())
-            {
-                return Err(mismatch(format!("a NaN at element {at}")));
-            }
-        }
-        Ok(())
+        check_inputs(&self.inputs, inputs, self.reject_nan)
     }
 }
 
-fn prepare(graph: &Graph, options: &PlanOptions, folded: &Folded) -> Result<Graph> {
+/// That `inputs` are what `ports` say, and where `reject_nan`, numbers.
+pub(crate) fn check_inputs(ports: &[Port], inputs: &[Tensor], reject_nan: bool) -> Result<()> {
+    if inputs.len() != ports.len() {
+        return Err(Error::Graph(format!("the plan takes {} inputs, got {}", ports.len(), inputs.len())));
+    }
+    for (port, tensor) in ports.iter().zip(inputs) {
+        let mismatch = |actual: String| Error::Input {
+            name: port.name.clone(),
+            expected: format!("{} {}", port.info.dtype, port.info.shape),
+            actual,
+        };
+        if *tensor.shape() != port.info.shape || tensor.dtype() != port.info.dtype {
+            return Err(mismatch(format!("{} {}", tensor.dtype(), tensor.shape())));
+        }
+        if reject_nan
+            && let Ok(values) = tensor.values::<f32>()
+            && let Some(at) = values.iter().position(|v| v.is_nan())
+        {
+            return Err(mismatch(format!("a NaN at element {at}")));
+        }
+    }
+    Ok(())
+}
+
+/// Names, shapes and types of values.
+pub(crate) fn ports(graph: &Graph, values: &[ValueId]) -> Vec<Port> {
+    let port = |&id| {
+        let value = graph.value(id);
+        Port { name: value.name.clone(), info: value.info.clone() }
+    };
+    values.iter().map(port).collect()
+}
+
+pub(crate) fn prepare(graph: &Graph, options: &PlanOptions, folded: &Folded) -> Result<Graph> {
     graph.check()?;
     optimize_with(graph, &options.passes, folded)
 }

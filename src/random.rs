@@ -1,7 +1,7 @@
 //! Seeded random numbers that are the same on every machine.
 
-use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
+use rand::{Rng, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 
@@ -13,11 +13,21 @@ const CHUNK: usize = 1 << 16;
 pub(crate) struct Random {
     seed: u64,
     streams: u64,
+    /// Seeds drawn, which take their streams from the other end, so that they do not change the weights.
+    seeds: u64,
 }
 
 impl Random {
     pub fn new(seed: u64) -> Self {
-        Random { seed, streams: 0 }
+        Random { seed, streams: 0, seeds: 0 }
+    }
+
+    /// A seed for something else.
+    pub fn draw_seed(&mut self) -> u64 {
+        self.seeds += 1;
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        rng.set_stream(u64::MAX - self.seeds);
+        rng.next_u64()
     }
 
     /// Fills `values` with normal numbers of mean 0 and this standard deviation.
@@ -52,5 +62,20 @@ mod tests {
         let variance = values.iter().map(|v| f64::from(v * v)).sum::<f64>() / values.len() as f64;
         assert!((variance - 4.0).abs() < 0.05, "{variance}");
         assert_ne!(values[..8], values[CHUNK..CHUNK + 8]);
+    }
+
+    #[test]
+    fn drawn_seeds_differ_and_change_nothing_else() {
+        let draw = |seeds| {
+            let mut random = Random::new(7);
+            let drawn: Vec<_> = (0..seeds).map(|_| random.draw_seed()).collect();
+            let mut values = [0.0; 4];
+            random.fill_normal(&mut values, 1.0);
+            (drawn, values)
+        };
+        let ((none, values), (three, same)) = (draw(0), draw(3));
+        assert!(none.is_empty() && values == same);
+        assert!(three[0] != three[1] && three[1] != three[2] && three[0] != three[2]);
+        assert_ne!(three[0], Random::new(8).draw_seed());
     }
 }

@@ -285,6 +285,39 @@ impl Window {
             .collect()
     }
 
+    /// The window that leads from the outputs of a window of stride 1 back to exactly its inputs, each filter flipped:
+    /// the gradient of a convolution. `None` where a stride is more, or padding is wider than the window reaches.
+    pub(crate) fn flipped(axes: &[Axis]) -> Option<Window> {
+        let pads = |axis: &Axis| {
+            let reach = axis.extent() - 1;
+            let pads = (reach.checked_sub(axis.before)?, reach.checked_sub(axis.after)?);
+            (axis.stride == 1).then_some(pads)
+        };
+        let pads = axes.iter().map(pads).collect::<Option<Vec<_>>>()?;
+        Some(Window { padding: Padding::Explicit(pads), ..Window::of(axes) })
+    }
+
+    /// The window that leads from the outputs of a transposed convolution with these axes back to exactly its inputs, and
+    /// how many cells of each axis of the outputs it reads: cells past those received no input.
+    pub(crate) fn back(axes: &[Axis]) -> (Window, Vec<usize>) {
+        let mut pads = Vec::new();
+        let mut reads = Vec::new();
+        for axis in axes {
+            // Cells from the window of the first input to that of the last.
+            let covered = (axis.input - 1) * axis.stride + axis.extent();
+            let reached = covered.saturating_sub(axis.before).min(axis.output);
+            pads.push((axis.before, covered.saturating_sub(axis.before + reached)));
+            reads.push(reached);
+        }
+        (Window { padding: Padding::Explicit(pads), ..Window::of(axes) }, reads)
+    }
+
+    /// The window with the kernel, stride and dilation of these axes, without padding.
+    fn of(axes: &[Axis]) -> Window {
+        let each = |size: fn(&Axis) -> usize| axes.iter().map(size).collect::<Vec<_>>();
+        Window::new(each(|a| a.kernel)).stride(each(|a| a.stride)).dilation(each(|a| a.dilation))
+    }
+
     /// The window axis by axis, checked as far as that goes without an input.
     pub(crate) fn steps(&self) -> Result<Vec<Step>, WindowError> {
         let rank = self.rank();
@@ -409,6 +442,21 @@ impl Transposed {
     /// The transpose of `window`, without output padding.
     pub fn new(window: Window) -> Self {
         Self { window, output_padding: PerAxis::All(0), output_size: None }
+    }
+
+    /// The transpose that leads from the outputs of a window with these axes back to exactly its inputs: the gradient of a
+    /// convolution.
+    pub(crate) fn back(axes: &[Axis]) -> Self {
+        let mut pads = Vec::new();
+        let mut more = Vec::new();
+        for axis in axes {
+            // Cells from the first window to the last; the input may end before or after.
+            let covered = (axis.output - 1) * axis.stride + axis.extent();
+            let end = axis.before + axis.input;
+            pads.push((axis.before, covered.saturating_sub(end)));
+            more.push(end.saturating_sub(covered));
+        }
+        Self::new(Window { padding: Padding::Explicit(pads), ..Window::of(axes) }).output_padding(more)
     }
 
     /// Sets how many cells the output grows at its end; less than the stride or the dilation.

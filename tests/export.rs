@@ -20,8 +20,9 @@ use wgpu_cnn::ops::arg_reduce::ArgOutput;
 use wgpu_cnn::ops::pool::IndexOrder;
 use wgpu_cnn::ops::rearrange::{AxisMap, Border};
 use wgpu_cnn::ops::{
-    Activation, ArgReduce, BatchNorm, Binary, Concat, Conv, ConvTranspose, Gather, Gemm, Im2col, Lrn,
-    Normalize, Op, Pool, PoolKind, Rearrange, Reduce, ReduceKind, Resample, Reshape, Select, Softmax,
+    Activation, ActivationGradient, Adam, ArgReduce, BatchNorm, Binary, Concat, Conv, ConvTranspose, Dropout,
+    Gather, Gemm, Im2col, Lrn, Normalize, Op, Pool, PoolKind, Rearrange, Reduce, ReduceKind, Resample,
+    Reshape, Select, Sgd, Softmax,
 };
 use wgpu_cnn::window::{Padding, Transposed, Window};
 use wgpu_cnn::{DType, Device, Error, Graph, PlanOptions, Shape, Tensor, zoo};
@@ -491,6 +492,7 @@ fn layouts(c: &mut Cases) {
         c.add(&format!("axis{axis}"), Concat { axis }, vec![Some(a.clone()), Some(b), Some(a)], &[1], Bits);
     }
     c.unary("one", Concat { axis: 0 }, &[2, 3], Bits);
+    c.unary("at_inference", Dropout { rate: 0.25, seed: 3 }, &[2, 3, 4], Bits);
     for (name, op) in [
         ("flatten0", Reshape::Flatten { axis: 0 }),
         ("flatten1", Reshape::Flatten { axis: 1 }),
@@ -709,9 +711,46 @@ fn every_operator_is_read_back_as_it_was() {
 
 #[test]
 fn there_is_a_case_of_every_operator() {
-    let covered: BTreeSet<_> = cases().iter().map(|case| case.op.name()).collect();
+    let (written, refused) = (cases(), training_steps());
+    let covered: BTreeSet<_> =
+        written.iter().map(|case| case.op.name()).chain(refused.iter().map(|(op, _)| op.name())).collect();
     let all: BTreeSet<_> = Op::NAMES.iter().copied().collect();
     assert_eq!(covered, all);
+}
+
+/// An operator of each kind that only training steps have, and the shapes of its operands.
+fn training_steps() -> Vec<(Op, Vec<Vec<usize>>)> {
+    let like = |count: usize| vec![vec![2, 3]; count];
+    let rates = |count: usize, rates: usize| [like(count), vec![vec![rates]]].concat();
+    let adam = Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0, decoupled: false };
+    vec![
+        (ActivationGradient { activation: Activation::Relu }.into(), like(2)),
+        (adam.into(), rates(4, 3)),
+        (Dropout { rate: 0.5, seed: 0 }.into(), rates(1, 1)),
+        (Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 }.into(), rates(3, 1)),
+    ]
+}
+
+#[test]
+fn steps_of_training_are_refused() {
+    for (op, shapes) in training_steps() {
+        let mut graph = Graph::new("step");
+        let ids: Vec<_> = shapes
+            .iter()
+            .enumerate()
+            .map(|(i, shape)| {
+                graph.input(format!("operand {i}"), Info::f32(Shape::new(shape.clone()).unwrap()))
+            })
+            .collect();
+        let output = graph.push("the layer", op.clone(), &ids).unwrap();
+        graph.output(output);
+        let error = onnx::to_bytes(&graph).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            matches!(error, Error::Onnx { .. }) && text.contains("the layer") && text.contains(op.name()),
+            "{text}"
+        );
+    }
 }
 
 #[test]

@@ -602,3 +602,25 @@ fn a_wrong_weight_is_seen() {
     let permitted = permitted(&right, &majorant, &x);
     assert!(worst(&run(&right), &run(&wrong), &permitted) > 2.0);
 }
+
+#[test]
+fn dropout_changes_nothing_until_a_network_is_trained() {
+    let with = |rate: f32| {
+        let net = image(1, 4, 4).seed(3).flatten().linear(8).relu();
+        if rate > 0.0 { net.dropout(rate).linear(3).dropout(rate) } else { net.linear(3) }.build().unwrap()
+    };
+    let (plain, dropping) = (with(0.0), with(0.5));
+    let seeds: Vec<_> = dropping
+        .nodes()
+        .iter()
+        .filter_map(|node| match node.op {
+            wgpu_cnn::ops::Op::Dropout(op) => Some((node.name.as_str(), op.seed)),
+            _ => None,
+        })
+        .collect();
+    assert!(matches!(seeds[..], [("dropout1", a), ("dropout2", b)] if a != b), "{seeds:?}");
+    let x = Tensor::new([1, 1, 4, 4], Rng::new(1).values(16)).unwrap();
+    let run = |graph: &Graph| Device::cpu().compile(graph).unwrap().run_one(&x).unwrap();
+    assert_eq!(run(&plain), run(&dropping));
+    refused(image(1, 2, 2).dropout(1.0), "dropout1", "below 1", "1");
+}

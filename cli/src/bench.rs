@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use wgpu_cnn::{Device, Error, Graph, Plan, Tensor};
+use wgpu_cnn::plan::Tuning;
+use wgpu_cnn::{Device, Error, Graph, Plan, PlanOptions, Tensor};
 
 use crate::output::{self, Column, Progress, mebibytes, median, milliseconds, short};
 use crate::{devices, model};
@@ -18,6 +19,10 @@ const WARM_UP: usize = 2;
 ///
 /// The devices' runs alternate, so that whatever else the machine does hits them alike. A run takes the input from host
 /// memory and has the output back there. GFLOP/s counts two operations per multiply-accumulate.
+///
+/// With --tune each adapter is measured a second time with kernels chosen by measuring instead of by rule: for each layer
+/// of a shape not met before up to eight are timed, of which those win whose output also agrees with the CPU's. That may
+/// take minutes; what it finds is kept in the user's cache folder (or the one named by WGPU_CNN_CACHE).
 #[derive(clap::Args)]
 pub struct Args {
     #[arg(value_name = "MODEL", help = model::help())]
@@ -31,6 +36,9 @@ pub struct Args {
     /// A device to measure, as for `run`; may be given several times [default: gpu and cpu]
     #[arg(long, value_name = "auto|cpu|gpu|NAME")]
     device: Vec<String>,
+    /// Also measure with kernels chosen by measuring
+    #[arg(long)]
+    tune: bool,
     /// Print one JSON object per device instead
     #[arg(long)]
     json: bool,
@@ -39,8 +47,10 @@ pub struct Args {
 /// A device's compiled network and what was measured of it.
 struct Entry {
     device: Device,
+    tuning: Tuning,
     plan: Plan,
     compile: Duration,
+    pipelines: usize,
     first: Duration,
     times: Vec<Duration>,
 }
@@ -50,9 +60,12 @@ struct Line<'a> {
     model: &'a str,
     device: &'a str,
     backend: &'a str,
+    tuning: &'a str,
     batch: usize,
     runs: usize,
     compile_ms: f64,
+    pipelines: usize,
+    measured_layers: usize,
     first_ms: f64,
     median_ms: f64,
     min_ms: f64,
@@ -65,7 +78,12 @@ struct Line<'a> {
 /// Measures and prints one column, or one JSON object, per device.
 pub fn bench(args: &Args) -> Result<ExitCode> {
     let graph = model::load(&args.model, args.batch)?.graph;
-    let devices = open(&args.device)?;
+    let mut devices: Vec<_> = open(&args.device)?.into_iter().map(|device| (device, Tuning::Rule)).collect();
+    if args.tune {
+        // Opened anew: a device of its own compiles what it needs.
+        let tuned: Vec<_> = open(&args.device)?.into_iter().filter(|device| !device.is_cpu()).collect();
+        devices.extend(tuned.into_iter().map(|device| (device, Tuning::Measured)));
+    }
     let entries = measure(&graph, devices, args.runs.get())?;
     let macs = graph.summary().macs;
     let batch = model::batch(&graph);
@@ -81,9 +99,9 @@ pub fn bench(args: &Args) -> Result<ExitCode> {
 /// The devices of these names; where none are asked for, the best adapter and the CPU.
 fn open(names: &[String]) -> Result<Vec<Device>> {
     if !names.is_empty() {
-        return names.iter().map(|name| Ok(Device::named(name)?)).collect();
+        return names.iter().map(|name| Ok(devices::open(name)?)).collect();
     }
-    match Device::gpu() {
+    match devices::open("gpu") {
         Ok(gpu) => Ok(vec![gpu, Device::cpu()]),
         Err(Error::NoDevice { .. }) => {
             output::note("note: there is no GPU adapter on this machine, not even a software one");
@@ -93,16 +111,20 @@ fn open(names: &[String]) -> Result<Vec<Device>> {
     }
 }
 
-fn measure(graph: &Graph, devices: Vec<Device>, runs: usize) -> Result<Vec<Entry>> {
+fn measure(graph: &Graph, devices: Vec<(Device, Tuning)>, runs: usize) -> Result<Vec<Entry>> {
     let progress = Progress::new(devices.len() * (2 + WARM_UP + runs));
     progress.doing("compile");
     let mut entries = Vec::new();
-    for device in devices {
+    for (device, tuning) in devices {
+        let mut options = PlanOptions::default();
+        options.tuning = tuning;
         let begun = Instant::now();
-        let plan = device.compile(graph)?;
+        let plan = device.compile_with(graph, &options)?;
         let compile = begun.elapsed();
         progress.step();
-        entries.push(Entry { device, plan, compile, first: Duration::ZERO, times: Vec::new() });
+        let pipelines = pipelines(&device);
+        let (first, times) = (Duration::ZERO, Vec::new());
+        entries.push(Entry { device, tuning, plan, compile, pipelines, first, times });
     }
 
     let inputs: Vec<Tensor> =
@@ -124,6 +146,11 @@ fn measure(graph: &Graph, devices: Vec<Device>, runs: usize) -> Result<Vec<Entry
     Ok(entries)
 }
 
+/// How many pipelines the device has compiled; the CPU backend has none.
+pub fn pipelines(device: &Device) -> usize {
+    device.as_gpu().map_or(0, |gpu| gpu.pipeline_count())
+}
+
 /// Numbers in 0..1, the same on every run: the fractional parts of multiples of the golden ratio.
 pub fn input(shape: &[usize]) -> Result<Tensor> {
     let elements = shape.iter().product();
@@ -141,9 +168,12 @@ fn line<'a>(args: &'a Args, batch: usize, macs: u64, entry: &'a Entry) -> Line<'
         model: &args.model,
         device: &info.name,
         backend: &info.backend,
+        tuning: tuning(entry.tuning),
         batch,
         runs: args.runs.get(),
         compile_ms: milliseconds(entry.compile),
+        pipelines: entry.pipelines,
+        measured_layers: entry.device.as_gpu().map_or(0, |gpu| gpu.measurement_count()),
         first_ms: milliseconds(entry.first),
         median_ms: milliseconds(median),
         min_ms: milliseconds(entry.times.iter().min().copied().unwrap_or_default()),
@@ -152,6 +182,10 @@ fn line<'a>(args: &'a Args, batch: usize, macs: u64, entry: &'a Entry) -> Line<'
         weights_bytes: memory.weights,
         peak_activation_bytes: memory.activations,
     }
+}
+
+fn tuning(tuning: Tuning) -> &'static str {
+    if tuning == Tuning::Measured { "measured" } else { "rule" }
 }
 
 /// A column per device, a row per number.
@@ -167,7 +201,10 @@ fn table(args: &Args, batch: usize, entries: &[Entry], lines: &[Line]) -> String
         row("kind", infos().map(|info| devices::kind(info).to_owned()).collect()),
         row("backend", infos().map(|info| info.backend.clone()).collect()),
         row("driver", infos().map(|info| info.driver.clone()).collect()),
+        row("kernels chosen by", lines.iter().map(|line| line.tuning.to_owned()).collect()),
+        row("layers measured", lines.iter().map(|line| line.measured_layers.to_string()).collect()),
         number("compile, ms", |l| l.compile_ms),
+        row("pipelines compiled", lines.iter().map(|line| line.pipelines.to_string()).collect()),
         number("first run, ms", |l| l.first_ms),
         number("median run, ms", |l| l.median_ms),
         number("fastest run, ms", |l| l.min_ms),

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use serde::Serialize;
-use wgpu_cnn::{Device, DeviceInfo};
+use wgpu_cnn::{Device, DeviceInfo, DeviceOptions};
 
 use crate::output::{self, Column};
 
@@ -22,6 +22,11 @@ struct Line<'a> {
     backend: &'a str,
     kind: &'a str,
     driver: &'a str,
+}
+
+/// The device of this name, with the user's cache of compiled pipelines and measured kernels (`WGPU_CNN_CACHE`).
+pub fn open(name: &str) -> wgpu_cnn::Result<Device> {
+    Device::open(name, &DeviceOptions::user_cached())
 }
 
 /// What a device is, in words: a software adapter is never taken for a GPU.

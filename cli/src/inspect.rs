@@ -10,7 +10,7 @@ use wgpu_cnn::graph::passes::{Passes, optimize};
 use wgpu_cnn::graph::{LayerSummary, Summary};
 use wgpu_cnn::onnx::Unsupported;
 use wgpu_cnn::receptive::ReceptiveField;
-use wgpu_cnn::{Device, Error, Graph};
+use wgpu_cnn::{Error, Graph};
 
 use crate::output::{self, Column, mebibytes, short};
 use crate::{devices, model};
@@ -113,7 +113,7 @@ impl From<&ReceptiveField> for Field {
 /// Prints a network's layers and totals, or why there is none.
 pub fn inspect(args: &Args) -> Result<ExitCode> {
     let name = &args.model;
-    let device = Device::named(&args.device)?;
+    let device = devices::open(&args.device)?;
     let graph = match model::load(name, args.batch) {
         Ok(model) => model.graph,
         Err(e) => match e.downcast_ref() {

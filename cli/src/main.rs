@@ -1,18 +1,18 @@
 //! `wgpu-cnn`: runs, inspects, verifies and measures convolutional networks on the GPU or the CPU.
 
 mod bench;
-mod bound;
 mod devices;
 mod export;
 mod inspect;
-mod layer;
 mod model;
 mod operators;
 mod output;
+mod plot;
 mod profile;
 mod run;
 mod run_batch;
 mod tensors;
+mod train;
 mod verify;
 
 use std::process::ExitCode;
@@ -34,6 +34,7 @@ enum Command {
     RunBatch(run_batch::Args),
     Inspect(inspect::Args),
     Verify(verify::Args),
+    Train(train::Args),
     Bench(bench::Args),
     Export(export::Args),
     Profile(profile::Args),
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         Command::RunBatch(args) => run_batch::run_batch(&args),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Verify(args) => verify::verify(&args),
+        Command::Train(args) => train::train(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Export(args) => export::export(&args),
         Command::Profile(args) => profile::profile(&args),

@@ -177,6 +177,11 @@ impl Progress {
         self.bar.inc(1);
     }
 
+    /// So many steps are done.
+    pub fn at(&self, steps: u64) {
+        self.bar.set_position(steps);
+    }
+
     /// Runs `print`, which writes to the terminal, with the bar out of its way.
     pub fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
         self.bar.suspend(print)

@@ -111,7 +111,7 @@ pub fn profile(args: &Args) -> Result<ExitCode> {
 
     let runs = args.runs.get();
     let progress = Progress::new(3 + runs);
-    let device = Device::named(&args.device)?;
+    let device = devices::open(&args.device)?;
     progress.doing("compile");
     let plan = device.compile_with(&graph, &options)?;
     progress.step();

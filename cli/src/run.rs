@@ -11,10 +11,10 @@ use wgpu_cnn::classify::{softmax, top_k};
 use wgpu_cnn::graph::ValueId;
 use wgpu_cnn::ops::Op;
 use wgpu_cnn::picture::{self, Preprocess};
-use wgpu_cnn::{Device, Graph, Plan};
+use wgpu_cnn::{Graph, Plan};
 
 use crate::output::{self, Progress, milliseconds, short};
-use crate::{devices, model, tensors};
+use crate::{bench, devices, model, tensors};
 
 /// Classify pictures, or run an ONNX model on arrays
 #[derive(clap::Args)]
@@ -79,7 +79,7 @@ struct Class<'a> {
 /// others are still classified.
 pub fn run(args: &Args) -> Result<ExitCode> {
     if let Some(folder) = &args.output_dir {
-        let device = Device::named(&args.device)?;
+        let device = devices::open(&args.device)?;
         let inputs = args.inputs.iter().cloned().collect();
         let output = |name: &str| Some(tensors::output_file(folder, name));
         tensors::run_model(&device, Path::new(&args.model), &inputs, output)?;
@@ -97,8 +97,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
     let progress = Progress::new(files.len());
     progress.doing("images");
-    let device = Device::named(&args.device)?;
+    let device = devices::open(&args.device)?;
+    let begun = Instant::now();
     let plan = device.compile(&model.graph)?;
+    let (compile, pipelines) = (begun.elapsed(), bench::pipelines(&device));
     let mut first = None;
     let mut times = Vec::new();
     for file in &files {
@@ -133,14 +135,16 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     drop(progress);
 
     if let (Some(first), false) = (first, args.json) {
+        let compiled = format!("{} ms, {pipelines} pipelines", short(milliseconds(compile)));
         let images =
             if times.len() == 1 { "1 image".into() } else { format!("median of {} images", times.len()) };
         output::line(&format!(
-            "\n{}\ndevice: {}\ntime to first result: {} ms (load, compile, first image)\ntime per image: {} ms ({images}: \
+            "\n{}\ndevice: {}\ntime to first result: {} ms (load; compile: {compiled}; first image: {} ms)\ntime per image: {} ms ({images}: \
              read, run)",
             describe(&preprocess, shape),
             devices::describe(device.info()),
             short(milliseconds(first)),
+            short(milliseconds(times[0])),
             short(milliseconds(output::median(&times))),
         ))?;
     }

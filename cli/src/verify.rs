@@ -9,10 +9,9 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use wgpu_cnn::graph::passes::{Passes, optimize};
 use wgpu_cnn::graph::{Info, Node, ValueId};
+use wgpu_cnn::verify::{Bound, Difference, Operands, bounds, numbers, run_layer};
 use wgpu_cnn::{DType, Device, Graph, PlanOptions, Tensor};
 
-use crate::bound::{Bound, Difference, bounds, numbers};
-use crate::layer::{self, Operands};
 use crate::output::{self, Column, Progress};
 use crate::{devices, model, tensors};
 
@@ -196,9 +195,9 @@ impl<'a> Walk<'a> {
         };
         let given = operands(&self.values);
         let cpu = Device::cpu();
-        let expected = layer::run(&cpu, self.graph, node, &given)?;
-        let actual = layer::run(device, self.graph, node, &given)?;
-        let disturbed = layer::run(&cpu, self.graph, node, &operands(&self.disturbed))?;
+        let expected = run_layer(&cpu, self.graph, node, &given)?;
+        let actual = run_layer(device, self.graph, node, &given)?;
+        let disturbed = run_layer(&cpu, self.graph, node, &operands(&self.disturbed))?;
         let bounds = bounds(&node.op, &given, &expected)
             .with_context(|| format!("the bound of layer '{}'", node.name))?;
         ensure!(bounds.len() == expected.len(), "layer '{}' has more outputs than bounds", node.name);

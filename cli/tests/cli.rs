@@ -55,6 +55,8 @@ fn program() -> Command {
     let mut program = Command::new(env!("CARGO_BIN_EXE_wgpu-cnn"));
     // Without it Mesa's device selection prints an `error: ` line of its own.
     program.env("XDG_RUNTIME_DIR", std::env::temp_dir());
+    // Tests leave nothing in the user's folders.
+    program.env("WGPU_CNN_CACHE", "off");
     program
 }
 
@@ -451,7 +453,7 @@ fn the_page_of_operators_is_what_the_command_prints() {
     assert!(listed.iter().all(|line| page.contains(&format!("| {} ", line["operator"].as_str().unwrap()))));
 }
 
-const BENCH_FIELDS: [&str; 13] = [
+const BENCH_FIELDS: [&str; 16] = [
     "model",
     "device",
     "backend",
@@ -465,7 +467,12 @@ const BENCH_FIELDS: [&str; 13] = [
     "gflops",
     "weights_bytes",
     "peak_activation_bytes",
+    "tuning",
+    "pipelines",
+    "measured_layers",
 ];
+/// Those of them that are text, or may be 0.
+const BENCH_OTHERS: [&str; 6] = ["model", "device", "backend", "tuning", "pipelines", "measured_layers"];
 
 #[test]
 fn bench_measures_the_gpu_and_the_cpu() {
@@ -476,7 +483,10 @@ fn bench_measures_the_gpu_and_the_cpu() {
         assert_eq!(keys(line), sorted(&BENCH_FIELDS));
         assert_eq!((&line["model"], &line["batch"], &line["runs"]), (&"lenet5".into(), &2.into(), &3.into()));
         let number = |field: &str| line[field].as_f64().expect(field);
-        assert!(BENCH_FIELDS[5..].iter().all(|field| number(field) > 0.), "{line}");
+        let numbers = BENCH_FIELDS.iter().filter(|field| !BENCH_OTHERS.contains(field));
+        assert!(numbers.into_iter().all(|field| number(field) > 0.), "{line}");
+        assert_eq!(number("pipelines") > 0., line["backend"] != "cpu", "{line}");
+        assert_eq!((&line["tuning"], &line["measured_layers"]), (&"rule".into(), &0.into()));
         assert!(number("min_ms") <= number("median_ms"));
         let close = |a: f64, b: f64| (a / b - 1.).abs() < 1e-9;
         assert!(close(number("images_per_s"), 2e3 / number("median_ms")));
@@ -496,6 +506,24 @@ fn bench_measures_the_devices_asked_for() {
         let line = table.lines().find(|line| line.starts_with(&format!("| {row} "))).expect(row);
         let cells: Vec<f64> = line.split('|').skip(2).filter_map(|cell| cell.trim().parse().ok()).collect();
         assert!(cells.len() == 2 && cells.iter().all(|&cell| cell > 0.), "{line}");
+    }
+}
+
+#[test]
+fn bench_tunes_once() {
+    let cache = tempfile::tempdir().unwrap();
+    let tune = || -> Vec<Value> {
+        let mut program = program();
+        program.env("WGPU_CNN_CACHE", cache.path());
+        program.args(["bench", "lenet5", "--runs", "2", "--device", "gpu", "--tune", "--json"]);
+        Run::from(program.output().unwrap()).json()
+    };
+    for measured_before in [false, true] {
+        let lines = tune();
+        let tunings: Vec<_> = lines.iter().map(|line| line["tuning"].as_str().unwrap()).collect();
+        assert_eq!(tunings, ["rule", "measured"]);
+        let layers = lines[1]["measured_layers"].as_u64().unwrap();
+        assert_eq!(layers == 0, measured_before, "{}", lines[1]);
     }
 }
 

@@ -9,6 +9,7 @@ fn profile(args: &[&str]) -> String {
     let mut program = Command::new(env!("CARGO_BIN_EXE_wgpu-cnn"));
     // Without it Mesa's device selection prints an `error: ` line of its own.
     program.env("XDG_RUNTIME_DIR", std::env::temp_dir());
+    program.env("WGPU_CNN_CACHE", "off");
     let output = program.arg("profile").args(args).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{stderr}");

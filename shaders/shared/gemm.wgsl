@@ -1,8 +1,9 @@
 // What the matrix-product kernels share: c = activate(alpha * a b + beta * bias + residual) for each matrix of a batch.
 //
 // A kernel's file says how a tile is computed; this one says which tile, and where results go. Where operands come from
-// are files of their own, which also declare the bindings: gemm_a.wgsl, and for b gemm_stored.wgsl (a matrix) or
-// gemm_patches.wgsl (the patches of a convolution).
+// are files of their own, which also declare the bindings: gemm_a.wgsl (a matrix) or gemm_images.wgsl (a
+// convolution's outputs), and for b gemm_stored.wgsl (a matrix), gemm_patches.wgsl (the patches of a convolution's input)
+// or gemm_taps.wgsl (those transposed).
 
 struct Params {
     // The axes of the batch, the last changing fastest, and how many products that makes.
@@ -40,6 +41,8 @@ struct Params {
     // Where b is the patches of a convolution, the step in elements between its images, and its spatial axes as
     // (depth, height, width).
     image_step: u32,
+    // Where the terms are output positions, the step in elements between the images of a.
+    a_image: u32,
     input_size: vec4<u32>,
     output_size: vec4<u32>,
     stride: vec4<u32>,

@@ -103,14 +103,14 @@ fn tanh(x: f32) -> f32 {
 
 /// `min(max(x, min), max)`
 #[inline(always)]
-fn clip(x: f32, min: f32, max: f32) -> f32 {
+pub(super) fn clip(x: f32, min: f32, max: f32) -> f32 {
     let x = if x < min { min } else { x };
     if x > max { max } else { x }
 }
 
 /// `1 / (1 + exp(-x))`; the exponential is never of a positive number.
 #[inline(always)]
-fn sigmoid(x: f32) -> f32 {
+pub(super) fn sigmoid(x: f32) -> f32 {
     let e = (-x.abs()).exp();
     if x < 0.0 { e / (1.0 + e) } else { 1.0 / (1.0 + e) }
 }
@@ -126,7 +126,7 @@ fn softplus(x: f32) -> f32 {
 /// Source: N. Juffa, "Efficient faithfully rounded implementation of error function erff()": minimax polynomials
 /// for `erf(x) / x - 1` near zero and for `ln(1 - erf(x)) + x` beyond. They are summed in f64 here in place of the
 /// original's fused multiply-adds, which not every machine has.
-fn erf(x: f32) -> f32 {
+pub(super) fn erf(x: f32) -> f32 {
     let horner =
         |coefficients: &[f32], x: f64| coefficients.iter().fold(0.0, |sum, &c| sum * x + f64::from(c));
     let t = f64::from(x.abs());

@@ -1,4 +1,5 @@
-//! Convolution: as a matrix product of filters and patches, or where groups are too small for that, tap by tap.
+//! Convolution over plain values: as a matrix product of filters and patches, or where groups are too small for that, tap by
+//! tap. Most convolutions are computed over blocks instead (`blocked/conv.rs`, `blocked/depthwise.rs`).
 
 use gemm::Parallelism;
 use rayon::prelude::*;
@@ -33,7 +34,12 @@ pub(super) fn compile(op: &Conv, site: &Site) -> Result<Kernel> {
         output: cells(&axes, |a| a.output),
         activation: op.activation,
     };
-    if layout.groups > 1 && layout.c_out <= FEW_FILTERS {
+    let direct = match site.options.variant {
+        Some("conv_direct") => true,
+        Some("conv_im2col") => false,
+        _ => layout.groups > 1 && layout.c_out <= FEW_FILTERS,
+    };
+    if direct {
         return Ok(Kernel::new(move |inputs, outputs, _| layout.direct(&Operands::new(inputs), outputs[0])));
     }
     let cut = Cut::new(&layout, site.options.im2col_cap);

@@ -13,6 +13,8 @@ use crate::plan::Site;
 
 /// Multiply-accumulates from which a product is spread over the cores.
 const PARALLEL: usize = 1 << 19;
+/// Multiply-accumulates of a task of a product with one row, at least.
+const ROW_TASK: usize = 1 << 17;
 
 /// A matrix in a slice: element `(i, j)` is `data[i * row + j * column]`.
 #[derive(Clone, Copy, Debug)]
@@ -47,13 +49,28 @@ fn fits(len: usize, rows: usize, columns: usize, row: usize, column: usize) -> b
 
 /// `out = alpha a b`, row `i` of `out` starting at `i * out_row`. A product of no terms is 0.
 ///
+/// See [`add_product`], which panics as this does.
+pub(super) fn product(
+    alpha: f32,
+    a: Matrix,
+    b: Matrix,
+    out: &mut [f32],
+    out_row: usize,
+    parallelism: Parallelism,
+) {
+    add_product(false, alpha, a, b, out, out_row, parallelism);
+}
+
+/// `out = alpha a b`, or where `add`, `out += alpha a b`.
+///
 /// Each element is summed in an order that follows from the sizes alone, whatever the threads do: the `gemm` crate
 /// cuts `k` at fixed places, in sequence, and hands whole tiles of the output to threads.
 ///
 /// # Panics
 /// As an index out of bounds would, where a slice is too short for its matrix, the inner sizes differ, or rows of
 /// `out` overlap.
-pub(super) fn product(
+pub(super) fn add_product(
+    add: bool,
     alpha: f32,
     a: Matrix,
     b: Matrix,
@@ -69,7 +86,7 @@ pub(super) fn product(
     assert!(m < 2 || n <= out_row, "rows of the output that overlap");
     // SAFETY: the assertions above hold every element that the product reads or writes within its slice, and `out`
     // is borrowed mutably, so it overlaps neither input; distinct elements of `out` have distinct addresses. Steps
-    // were checked to fit an isize. `read_dst` is false: nothing is read from `out`.
+    // were checked to fit an isize. `out` is read where `add` asks for it, and holds values as every slice does.
     #[allow(unsafe_code)]
     unsafe {
         gemm::gemm(
@@ -79,14 +96,14 @@ pub(super) fn product(
             out.as_mut_ptr(),
             1,
             out_row as isize,
-            false,
+            add,
             a.data.as_ptr(),
             a.column as isize,
             a.row as isize,
             b.data.as_ptr(),
             b.column as isize,
             b.row as isize,
-            0.0,
+            if add { 1.0 } else { 0.0 },
             alpha,
             false,
             false,
@@ -181,11 +198,11 @@ fn offsets(dims: &[usize], strides: &[usize]) -> Vec<usize> {
 fn row_times_matrix(alpha: f32, a: &[f32], b: Matrix, transposed: bool, out: &mut [f32]) {
     let (k, n) = (b.rows, b.columns);
     if transposed {
-        out.par_iter_mut().enumerate().with_min_len(grain(k)).for_each(|(j, out)| {
+        out.par_iter_mut().enumerate().with_min_len((ROW_TASK / k.max(1)).max(1)).for_each(|(j, out)| {
             *out = alpha * vectorised(|| dot(a, &b.data[j * k..][..k]));
         });
     } else {
-        let columns = grain(k).max(64);
+        let columns = (ROW_TASK / k.max(1)).max(64);
         out.par_chunks_mut(columns).enumerate().for_each(|(chunk, out)| {
             out.fill(0.0);
             for (i, &a) in a.iter().enumerate() {

@@ -1,25 +1,32 @@
 //! The CPU backend: a graph's nodes as closures over slices, run one after another on all cores.
 
 pub(crate) mod activation;
+pub(crate) mod activation_gradient;
+pub(crate) mod adam;
 pub(crate) mod arg_reduce;
 pub(crate) mod batch_norm;
 pub(crate) mod binary;
 pub(crate) mod concat;
 pub(crate) mod conv;
 pub(crate) mod conv_transpose;
+pub(crate) mod conv_weight;
+pub(crate) mod dropout;
 pub(crate) mod gather;
 pub(crate) mod gemm;
 pub(crate) mod im2col;
 pub(crate) mod lrn;
 pub(crate) mod normalize;
 pub(crate) mod pool;
+pub(crate) mod pool_gradient;
 pub(crate) mod rearrange;
 pub(crate) mod reduce;
 pub(crate) mod resample;
 pub(crate) mod reshape;
 pub(crate) mod select;
+pub(crate) mod sgd;
 pub(crate) mod softmax;
 
+mod blocked;
 mod plan;
 
 use crate::error::Result;

@@ -3,13 +3,18 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use super::blocked::{self, Compiled, Form};
 use super::{Kernel, compile};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Info};
+use crate::graph::{Graph, Info, Node, ValueId};
 use crate::memory::{self, Lifetime};
-use crate::ops::Op;
+use crate::ops::{Op, Operator};
 use crate::plan::{MemoryReport, PlanOptions, Site, StepTime, from_words, roots, to_words};
 use crate::tensor::{DType, Tensor};
+
+/// Multiply-accumulates and words moved up to which a run stays on the thread that asked for it: waking others takes
+/// longer.
+const ALONE: usize = 1 << 20;
 
 /// Where a value's words are during a run.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +23,12 @@ enum Place {
     Constant(usize),
     Input(usize),
     Slot { slot: usize, len: usize },
+}
+
+impl Place {
+    fn is_nowhere(self) -> bool {
+        matches!(self, Place::Nowhere)
+    }
 }
 
 enum Constant {
@@ -39,18 +50,44 @@ struct Arena {
     scratch: Vec<f32>,
 }
 
-fn allocate(len: usize) -> Result<Vec<f32>> {
+/// An empty buffer with room for `len` words.
+fn reserved(len: usize) -> Result<Vec<f32>> {
     let mut words = Vec::new();
     words.try_reserve_exact(len).map_err(|e| Error::OutOfMemory {
         device: "CPU".into(),
         reason: format!("{} bytes of activations: {e}", 4 * len as u64),
     })?;
+    Ok(words)
+}
+
+fn allocate(len: usize) -> Result<Vec<f32>> {
+    let mut words = reserved(len)?;
     words.resize(len, f32::NAN);
     Ok(words)
 }
 
 fn allocate_all(lens: &[usize]) -> Result<Vec<Vec<f32>>> {
     lens.iter().map(|&len| allocate(len)).collect()
+}
+
+/// Fails where the largest value alone is past the memory: before kernels are made, whose tables grow with the batch too.
+fn reserve(graph: &Graph) -> Result<()> {
+    let outputs = graph.nodes().iter().flat_map(|node| &node.outputs);
+    let largest = outputs.map(|id| graph.value(*id).info.shape.elements()).max().unwrap_or(0);
+    reserved(largest).map(drop)
+}
+
+/// Multiply-accumulates and words moved by all nodes.
+fn work(graph: &Graph) -> usize {
+    let info = |id: ValueId| &graph.value(id).info;
+    let of = |node: &Node| {
+        let inputs: Vec<_> = node.inputs.iter().map(|id| id.map(info)).collect();
+        let outputs: Vec<_> = node.outputs.iter().map(|id| info(*id)).collect();
+        let words = inputs.iter().flatten().chain(&outputs).map(|info| info.shape.elements());
+        let macs = usize::try_from(node.op.macs(&inputs, &outputs)).unwrap_or(usize::MAX);
+        words.fold(macs, usize::saturating_add)
+    };
+    graph.nodes().iter().map(of).fold(0, usize::saturating_add)
 }
 
 /// A graph compiled for the CPU backend.
@@ -61,106 +98,210 @@ pub(crate) struct CpuPlan {
     outputs: Vec<(Place, Info)>,
     slot_sizes: Vec<usize>,
     scratch: usize,
+    /// Multiply-accumulates and words moved.
+    work: usize,
     memory: MemoryReport,
     /// Arenas that no run is using; as many come to be as runs overlap.
     idle: Mutex<Vec<Arena>>,
 }
 
-impl CpuPlan {
-    pub fn compile(graph: &Graph, options: &PlanOptions) -> Result<Self> {
-        let roots = roots(graph, options);
-        let mut places = vec![Place::Nowhere; graph.values().len()];
-        let mut constants = Vec::new();
-        let mut weights = 0;
-        for (i, value) in graph.values().iter().enumerate() {
-            let Some(tensor) = &value.constant else { continue };
-            places[i] = Place::Constant(constants.len());
-            weights += 4 * value.info.shape.elements() as u64;
-            constants.push(match value.info.dtype {
-                DType::F32 => Constant::Tensor(tensor.clone()),
-                _ => Constant::Words(to_words(tensor)?.into_iter().map(f32::from_bits).collect()),
+/// A graph on its way to a plan: the steps so far, and where each value lies in which form.
+struct Draft<'a> {
+    graph: &'a Graph,
+    roots: Vec<usize>,
+    steps: Vec<Step>,
+    lifetimes: Vec<Lifetime>,
+    /// For each root its words by rows, for each value its words in blocks. A slot is a lifetime's number for now.
+    plain: Vec<Place>,
+    blocked: Vec<Place>,
+    constants: Vec<Constant>,
+    /// Words of weights.
+    weights: usize,
+}
+
+impl<'a> Draft<'a> {
+    fn new(graph: &'a Graph, options: &PlanOptions) -> Self {
+        let mut plain = vec![Place::Nowhere; graph.values().len()];
+        for (i, id) in graph.inputs().iter().enumerate() {
+            plain[id.index()] = Place::Input(i);
+        }
+        Draft {
+            graph,
+            roots: roots(graph, options),
+            steps: Vec::new(),
+            lifetimes: Vec::new(),
+            blocked: vec![Place::Nowhere; plain.len()],
+            plain,
+            constants: Vec::new(),
+            weights: 0,
+        }
+    }
+
+    /// Memory for a value that the next step writes.
+    fn new_value(&mut self, len: usize) -> Place {
+        let step = self.steps.len();
+        self.lifetimes.push(Lifetime { first: step, last: step, size: len });
+        Place::Slot { slot: self.lifetimes.len() - 1, len }
+    }
+
+    /// Where a value lies by rows, unpacked by a step of its own if need be.
+    fn plain(&mut self, id: ValueId) -> Result<Place> {
+        let root = self.roots[id.index()];
+        let value = &self.graph.values()[root];
+        if self.plain[root].is_nowhere() {
+            if let Some(tensor) = &value.constant {
+                self.plain[root] = Place::Constant(self.constants.len());
+                self.weights += value.info.shape.elements();
+                self.constants.push(match value.info.dtype {
+                    DType::F32 => Constant::Tensor(tensor.clone()),
+                    _ => Constant::Words(to_words(tensor)?.into_iter().map(f32::from_bits).collect()),
+                });
+            } else if let (&[_, channels, ref spatial @ ..], from) =
+                (&value.info.shape[..], self.blocked[root])
+            {
+                let kernel = blocked::unpack(channels, spatial.iter().product());
+                self.plain[root] = self.new_value(value.info.shape.elements());
+                self.push(&value.name, "unpack", kernel, vec![from], vec![self.plain[root]]);
+            }
+        }
+        Ok(self.plain[root])
+    }
+
+    /// Where a value `[n, c, spatial...]` of f32 lies in blocks, packed by a step of its own if need be.
+    fn blocked(&mut self, id: ValueId) -> Result<Place> {
+        if self.blocked[id.index()].is_nowhere() {
+            let value = self.graph.value(id);
+            let from = self.plain(id)?;
+            if let [_, channels, spatial @ ..] = &value.info.shape[..] {
+                let kernel = blocked::pack(*channels, spatial.iter().product());
+                self.blocked[id.index()] = self.new_value(blocked::words(&value.info.shape));
+                self.push(&value.name, "pack", kernel, vec![from], vec![self.blocked[id.index()]]);
+            }
+        }
+        Ok(self.blocked[id.index()])
+    }
+
+    fn push(
+        &mut self,
+        layer: &str,
+        op: &'static str,
+        kernel: Kernel,
+        inputs: Vec<Place>,
+        outputs: Vec<Place>,
+    ) {
+        for place in &inputs {
+            if let Place::Slot { slot, .. } = *place {
+                self.lifetimes[slot].last = self.steps.len();
+            }
+        }
+        let slots = outputs.into_iter().filter_map(|place| match place {
+            Place::Slot { slot, len } => Some((slot, len)),
+            _ => None,
+        });
+        self.steps.push(Step { layer: layer.into(), op, kernel, inputs, outputs: slots.collect() });
+    }
+
+    /// Adds a node, with the steps that bring its operands into the form it wants.
+    fn node(&mut self, node: &Node, options: &PlanOptions) -> Result<()> {
+        let site = Site { graph: self.graph, node, options };
+        let is_blocked = |i: usize| {
+            let id = node.inputs.get(i).copied().flatten();
+            id.is_some_and(|id| !self.blocked[id.index()].is_nowhere())
+        };
+        let compiled = match blocked::compile(&site, &is_blocked)? {
+            Some(compiled) => compiled,
+            None => Compiled {
+                kernel: compile(&site)?,
+                name: node.op.name(),
+                inputs: vec![Form::Plain; node.inputs.len()],
+                output: Form::Plain,
+                weights: 0,
+            },
+        };
+        let mut inputs = Vec::new();
+        for (id, form) in node.inputs.iter().zip(&compiled.inputs) {
+            inputs.push(match (*id, form) {
+                (None, _) | (_, Form::Unread) => Place::Nowhere,
+                (Some(id), Form::Plain) => self.plain(id)?,
+                (Some(id), Form::Blocked) => self.blocked(id)?,
             });
         }
-        for (i, id) in graph.inputs().iter().enumerate() {
-            places[id.index()] = Place::Input(i);
-        }
-
-        // A value is alive from the node that writes it to the last that reads it, outputs to the end.
-        let nodes: Vec<_> = graph
-            .nodes()
-            .iter()
-            .filter(|n| !(options.passes.drop_reshape && matches!(n.op, Op::Reshape(_))))
-            .collect();
-        let mut lifetimes: Vec<Lifetime> = Vec::new();
-        let mut lifetime_of = vec![None; graph.values().len()];
-        for (step, node) in nodes.iter().enumerate() {
-            for id in &node.outputs {
-                lifetime_of[id.index()] = Some(lifetimes.len());
-                let size = graph.value(*id).info.shape.elements();
-                lifetimes.push(Lifetime { first: step, last: step, size });
-            }
-            for id in node.inputs.iter().flatten() {
-                if let Some(l) = lifetime_of[roots[id.index()]] {
-                    lifetimes[l].last = step;
+        let mut outputs = Vec::new();
+        for id in &node.outputs {
+            let shape = &self.graph.value(*id).info.shape;
+            outputs.push(match compiled.output {
+                Form::Blocked => {
+                    self.blocked[id.index()] = self.new_value(blocked::words(shape));
+                    self.blocked[id.index()]
                 }
+                _ => {
+                    self.plain[id.index()] = self.new_value(shape.elements());
+                    self.plain[id.index()]
+                }
+            });
+        }
+        self.weights += compiled.weights;
+        self.push(&node.name, compiled.name, compiled.kernel, inputs, outputs);
+        Ok(())
+    }
+}
+
+impl CpuPlan {
+    pub fn compile(graph: &Graph, options: &PlanOptions) -> Result<Self> {
+        reserve(graph)?;
+        let mut draft = Draft::new(graph, options);
+        for node in graph.nodes() {
+            if !(options.passes.drop_reshape && matches!(node.op, Op::Reshape(_))) {
+                draft.node(node, options)?;
             }
         }
+        let mut outputs = Vec::new();
         for id in graph.outputs() {
-            if let Some(l) = lifetime_of[roots[id.index()]] {
-                lifetimes[l].last = nodes.len();
+            outputs.push((draft.plain(*id)?, graph.value(*id).info.clone()));
+        }
+        let Draft { mut steps, mut lifetimes, constants, weights, .. } = draft;
+        // Outputs stay to the end.
+        for (place, _) in &outputs {
+            if let Place::Slot { slot, .. } = *place {
+                lifetimes[slot].last = steps.len();
             }
         }
         let slots = memory::assign(&lifetimes);
-        for (i, l) in lifetime_of.iter().enumerate() {
-            if let Some(l) = *l {
-                places[i] = Place::Slot { slot: slots.of[l], len: lifetimes[l].size };
+        let settle = |place: &mut Place| {
+            if let Place::Slot { slot, .. } = place {
+                *slot = slots.of[*slot];
             }
+        };
+        outputs.iter_mut().for_each(|(place, _)| settle(place));
+        for step in &mut steps {
+            step.inputs.iter_mut().for_each(settle);
+            step.outputs.iter_mut().for_each(|(slot, _)| *slot = slots.of[*slot]);
         }
-
-        // Before the kernels, whose tables grow with the batch too.
-        let mut arena = Arena { slots: allocate_all(&slots.sizes)?, scratch: Vec::new() };
-        let mut steps = Vec::new();
-        let mut scratch = 0;
-        let mut alive = lifetimes;
-        for node in nodes {
-            let kernel = compile(&Site { graph, node, options })?;
-            scratch = scratch.max(kernel.scratch);
-            alive.push(Lifetime { first: steps.len(), last: steps.len(), size: kernel.scratch });
-            let inputs =
-                node.inputs.iter().map(|id| id.map_or(Place::Nowhere, |id| places[roots[id.index()]]));
-            let outputs = node.outputs.iter().filter_map(|id| match places[id.index()] {
-                Place::Slot { slot, len } => Some((slot, len)),
-                _ => None,
-            });
-            steps.push(Step {
-                layer: node.name.clone(),
-                op: node.op.name(),
-                kernel,
-                inputs: inputs.collect(),
-                outputs: outputs.collect(),
-            });
-        }
-        let outputs = graph
-            .outputs()
-            .iter()
-            .map(|id| (places[roots[id.index()]], graph.value(*id).info.clone()))
-            .collect();
+        let scratch = steps.iter().map(|step| step.kernel.scratch).max().unwrap_or(0);
+        lifetimes.extend(steps.iter().enumerate().map(|(i, step)| Lifetime {
+            first: i,
+            last: i,
+            size: step.kernel.scratch,
+        }));
         let words = |n: usize| 4 * n as u64;
-        arena.scratch = allocate(scratch)?;
-        Ok(CpuPlan {
+        let plan = CpuPlan {
             steps,
             constants,
             inputs: graph.inputs().len(),
             outputs,
+            work: work(graph),
             memory: MemoryReport {
-                weights,
+                weights: words(weights),
                 activations: words(slots.sizes.iter().sum::<usize>() + scratch),
-                activations_lower_bound: words(memory::lower_bound(&alive)),
+                activations_lower_bound: words(memory::lower_bound(&lifetimes)),
             },
             slot_sizes: slots.sizes,
             scratch,
-            idle: Mutex::new(vec![arena]),
-        })
+            idle: Mutex::default(),
+        };
+        let arena = plan.arena()?;
+        plan.idle.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
+        Ok(plan)
     }
 
     pub fn memory(&self) -> MemoryReport {
@@ -177,8 +318,7 @@ impl CpuPlan {
     }
 
     /// As [`CpuPlan::run`], adding each step's milliseconds to its list in `times`.
-    fn run_timed(&self, inputs: &[Tensor], mut times: Option<&mut [Vec<f64>]>) -> Result<Vec<Tensor>> {
-        debug_assert_eq!(inputs.len(), self.inputs);
+    fn run_timed(&self, inputs: &[Tensor], times: Option<&mut [Vec<f64>]>) -> Result<Vec<Tensor>> {
         let integers: Vec<Option<Vec<f32>>> = inputs
             .iter()
             .map(|t| match t.dtype() {
@@ -191,27 +331,42 @@ impl CpuPlan {
             .zip(&integers)
             .map(|(tensor, words)| words.as_deref().or(tensor.values().ok()).unwrap_or_default())
             .collect();
+        self.run_words(&inputs, times, |outputs| {
+            let outputs = outputs.iter().zip(&self.outputs);
+            outputs.map(|(words, (_, info))| from_words(info, bytemuck::cast_slice(words))).collect()
+        })?
+    }
+
+    /// Runs the steps over the words of the inputs and hands those of the outputs to `read`.
+    pub fn run_words<T>(
+        &self,
+        inputs: &[&[f32]],
+        mut times: Option<&mut [Vec<f64>]>,
+        read: impl FnOnce(&[&[f32]]) -> T,
+    ) -> Result<T> {
+        debug_assert_eq!(inputs.len(), self.inputs);
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut arena = idle.map_or_else(|| self.arena(), Ok)?;
-        // One entry into the thread pool for all steps: each would otherwise wake it for itself.
-        rayon::scope(|_| {
+        let mut run = || {
             for (i, step) in self.steps.iter().enumerate() {
-                let started = Instant::now();
-                self.step(step, &inputs, &mut arena);
-                if let Some(times) = times.as_deref_mut() {
+                let started = times.is_some().then(Instant::now);
+                self.step(step, inputs, &mut arena);
+                if let (Some(times), Some(started)) = (times.as_deref_mut(), started) {
                     times[i].push(1e3 * started.elapsed().as_secs_f64());
                 }
             }
-        });
-        let outputs = self
-            .outputs
-            .iter()
-            .map(|(place, info)| {
-                from_words(info, bytemuck::cast_slice(self.words(*place, &inputs, &arena.slots)))
-            })
-            .collect();
+        };
+        if self.work < ALONE {
+            run();
+        } else {
+            // One entry into the thread pool for all steps: each would otherwise wake it for itself.
+            rayon::scope(|_| run());
+        }
+        let outputs: Vec<&[f32]> =
+            self.outputs.iter().map(|(place, _)| self.words(*place, inputs, &arena.slots)).collect();
+        let result = read(&outputs);
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
-        outputs
+        Ok(result)
     }
 
     fn step(&self, step: &Step, inputs: &[&[f32]], arena: &mut Arena) {

@@ -97,7 +97,7 @@ fn fold(axes: &[Axis; 3], x: &[f32], out: &mut [f32], init: f32, step: impl Fn(f
 }
 
 /// The divisor of an average, factor by factor: for each axis, that of each output along it.
-fn divisors(axes: &[Axis; 3], count_include_pad: bool) -> [Vec<usize>; 3] {
+pub(super) fn divisors(axes: &[Axis; 3], count_include_pad: bool) -> [Vec<usize>; 3] {
     let along = |axis: &Axis| {
         (0..axis.output).map(|i| average_divisor(&[*axis], &[i], count_include_pad)).collect::<Vec<_>>()
     };
@@ -105,7 +105,7 @@ fn divisors(axes: &[Axis; 3], count_include_pad: bool) -> [Vec<usize>; 3] {
 }
 
 /// Turns sums into averages; a window without elements has the sum 0, and keeps it.
-fn divide(axes: &[Axis; 3], divisors: &[Vec<usize>; 3], out: &mut [f32]) {
+pub(super) fn divide(axes: &[Axis; 3], divisors: &[Vec<usize>; 3], out: &mut [f32]) {
     let [_, height, width] = axes;
     let [along_z, along_y, along_x] = divisors;
     for (line, out) in out.chunks_mut(width.output).enumerate() {

@@ -2,11 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::cache::Cache;
 use super::kernel::Kernel;
 use super::memory::Region;
-use crate::device::DeviceInfo;
+#[cfg(not(target_arch = "wasm32"))]
+use super::tune::Winners;
+use crate::device::{DeviceInfo, DeviceOptions};
 use crate::error::{Error, Result};
 use crate::tensor::{Tensor, Witness};
 
@@ -20,6 +24,13 @@ struct Inner {
     info: DeviceInfo,
     software: bool,
     pipelines: Mutex<HashMap<(Kernel, bool), wgpu::ComputePipeline>>,
+    cache: Option<Cache>,
+    /// What measuring has found so far, and how many layers were measured for it.
+    #[cfg(not(target_arch = "wasm32"))]
+    winners: futures_intrusive::sync::Mutex<Winners>,
+    measurements: AtomicUsize,
+    /// The driver's own cache of pipelines, where there is a folder to keep it in.
+    pipeline_cache: Option<wgpu::PipelineCache>,
     /// Constants on the device, by the tensor they come from and the layout they are in, while that tensor lives.
     weights: Mutex<HashMap<(usize, String), (Witness, Region)>>,
     /// Why the device was lost, once it is.
@@ -79,7 +90,10 @@ impl GpuDevice {
     }
 
     /// The best adapter that `accept` takes, opened with all its limits.
-    pub(crate) async fn open(accept: impl Fn(&wgpu::AdapterInfo) -> bool) -> Result<Option<Self>> {
+    pub(crate) async fn open(
+        accept: impl Fn(&wgpu::AdapterInfo) -> bool,
+        options: &DeviceOptions,
+    ) -> Result<Option<Self>> {
         let Some(adapter) = adapters().await.into_iter().find(|a| accept(&a.get_info())) else {
             return Ok(None);
         };
@@ -87,7 +101,9 @@ impl GpuDevice {
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("wgpu-cnn"),
             required_features: adapter.features()
-                & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SUBGROUP),
+                & (wgpu::Features::TIMESTAMP_QUERY
+                    | wgpu::Features::PIPELINE_CACHE
+                    | wgpu::Features::SUBGROUP),
             required_limits: adapter.limits(),
             ..Default::default()
         };
@@ -95,12 +111,14 @@ impl GpuDevice {
             .request_device(&descriptor)
             .await
             .map_err(|e| Error::Device { device: name, reason: e.to_string() })?;
-        Ok(Some(Self::new(device, queue)))
+        Ok(Some(Self::new(device, queue, options)))
     }
 
     /// Over a device of the caller's, whose limits bind.
-    pub(crate) fn new(device: wgpu::Device, queue: wgpu::Queue) -> Self {
+    pub(crate) fn new(device: wgpu::Device, queue: wgpu::Queue, options: &DeviceOptions) -> Self {
         let adapter = device.adapter_info();
+        let cache = options.cache.as_ref().map(|folder| Cache::new(folder, &adapter));
+        let pipeline_cache = cache.as_ref().and_then(|cache| pipeline_cache(&device, cache));
         let lost = Arc::new(Mutex::new(None));
         let seen = lost.clone();
         device.set_device_lost_callback(move |reason, text| {
@@ -112,6 +130,11 @@ impl GpuDevice {
             device,
             queue,
             pipelines: Mutex::default(),
+            cache,
+            pipeline_cache,
+            #[cfg(not(target_arch = "wasm32"))]
+            winners: futures_intrusive::sync::Mutex::new(Winners::default(), true),
+            measurements: AtomicUsize::new(0),
             weights: Mutex::default(),
             lost,
             #[cfg(not(target_arch = "wasm32"))]
@@ -148,6 +171,28 @@ impl GpuDevice {
     /// How many distinct pipelines have been compiled.
     pub fn pipeline_count(&self) -> usize {
         lock(&self.0.pipelines).len()
+    }
+
+    /// How many layers have been measured by [`Tuning::Measured`](crate::plan::Tuning::Measured): one for each operator and
+    /// shape that was not known already and that more than one kernel computes.
+    pub fn measurement_count(&self) -> usize {
+        self.0.measurements.load(Ordering::Relaxed)
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn count_measurement(&self) {
+        self.0.measurements.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn winners(&self) -> &futures_intrusive::sync::Mutex<Winners> {
+        &self.0.winners
+    }
+
+    /// Where the device keeps what later processes can use.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn cache(&self) -> Option<&Cache> {
+        self.0.cache.as_ref()
     }
 
     /// How many weights and other constants plans hold on the device; plans that share one count it once.
@@ -221,6 +266,7 @@ impl GpuDevice {
             unknown.copied().collect()
         };
         let compiled = self.compile(&missing, checked);
+        let mut any = false;
         for (kernel, (pipeline, outcome)) in missing.into_iter().zip(compiled) {
             outcome.await.map_err(|e| match e {
                 Error::Device { device, reason } => {
@@ -229,6 +275,10 @@ impl GpuDevice {
                 other => other,
             })?;
             lock(&self.0.pipelines).insert((kernel.clone(), checked), pipeline);
+            any = true;
+        }
+        if any {
+            self.keep_pipelines();
         }
         let known = lock(&self.0.pipelines);
         Ok(kernels.iter().filter_map(|k| known.get(&((*k).clone(), checked)).cloned()).collect())
@@ -264,8 +314,16 @@ impl GpuDevice {
                 zero_initialize_workgroup_memory: false,
                 ..Default::default()
             },
-            cache: None,
+            cache: self.0.pipeline_cache.as_ref(),
         })
+    }
+
+    /// Writes the driver's cache of pipelines for the next process.
+    fn keep_pipelines(&self) {
+        let (Some(cache), Some(pipelines)) = (&self.0.cache, &self.0.pipeline_cache) else { return };
+        if let Some(data) = pipelines.get_data() {
+            Cache::write(&cache.path("pipelines", "bin"), &cache.seal(&data));
+        }
     }
 
     /// Waits until the GPU has finished this submission and its callbacks have run.
@@ -295,6 +353,29 @@ impl GpuDevice {
         // The receiver lives as long as the sender: the send cannot fail.
         let _ = sender.send(submission);
     }
+}
+
+/// The driver's cache of pipelines as the last process left it, or else an empty one; `None` where the driver has none.
+#[allow(unsafe_code)]
+fn pipeline_cache(device: &wgpu::Device, cache: &Cache) -> Option<wgpu::PipelineCache> {
+    if !device.features().contains(wgpu::Features::PIPELINE_CACHE) {
+        return None;
+    }
+    let path = cache.path("pipelines", "bin");
+    let file = Cache::read(&path);
+    let data = file.as_deref().and_then(|file| {
+        let data = cache.unseal(file);
+        if data.is_none() {
+            tracing::warn!("{}: damaged; pipelines are compiled anew", path.display());
+        }
+        data
+    });
+    let descriptor = wgpu::PipelineCacheDescriptor { label: Some("wgpu-cnn"), data, fallback: true };
+    // SAFETY: the data is what `PipelineCache::get_data` returned in an earlier process: only `keep_pipelines` writes the
+    // file, a checksum over content, adapter, driver and version has just shown that it is whole and of this device, and
+    // wgpu and the driver compare their own headers again. Who may change the user's files by intent can change the
+    // program itself; `DeviceOptions::cache` says so.
+    Some(unsafe { device.create_pipeline_cache(&descriptor) })
 }
 
 /// A shader module without run-time checks.

@@ -76,6 +76,29 @@ impl Kernel {
         self
     }
 
+    /// Appends `fn slope(value: f32) -> f32`, the activation's derivative at the value that
+    /// [`Activation::gradient_from_output`] says, and the files that it stands in.
+    #[must_use]
+    pub fn slope(mut self, activation: Activation) -> Self {
+        self = self
+            .with(include_str!("../../shaders/shared/activation.wgsl"))
+            .with(include_str!("../../shaders/shared/activation_gradient.wgsl"));
+        let (name, parameters) = activation.signature();
+        let of_input = match activation {
+            Activation::Elu { .. } | Activation::Selu { .. } if !activation.gradient_from_output() => {
+                "input_"
+            }
+            _ => "",
+        };
+        let name = name.trim_end_matches('_');
+        let _ = write!(self.source, "fn slope(value: f32) -> f32 {{ return {name}_{of_input}slope(value");
+        for p in parameters {
+            let _ = write!(self.source, ", {}", float_literal(p));
+        }
+        self.source.push_str("); }\n");
+        self
+    }
+
     /// The kernel's name, the same for all its specialisations.
     pub fn name(&self) -> &str {
         &self.name

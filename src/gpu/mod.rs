@@ -3,6 +3,7 @@
 //! `kernel` turns a WGSL file and constants into pipeline source, `ops/` choose and record each operator's kernels
 //! onto a `recording`, and `plan` gives that recording memory, pipelines and bind groups on a `device`.
 
+mod cache;
 mod cells;
 mod device;
 mod image;
@@ -12,9 +13,13 @@ pub(crate) mod operands;
 mod ops;
 mod plan;
 pub(crate) mod recording;
+mod stepper;
+#[cfg(not(target_arch = "wasm32"))]
+mod tune;
 mod winograd;
 
 pub use device::GpuDevice;
 pub use kernel::Kernel;
 pub use ops::variants;
 pub use plan::GpuPlan;
+pub(crate) use stepper::GpuStepper;

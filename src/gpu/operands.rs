@@ -9,11 +9,16 @@ use crate::graph::Graph;
 use crate::ops::Op;
 use crate::plan::{PlanOptions, Site, roots};
 
-/// The dispatches of a graph, and the buffers of its inputs and outputs.
+/// A kernel variant by name, or the rule's choice.
+pub(super) type Choice = Option<&'static str>;
+
+/// The dispatches of a graph, and the buffers of its inputs and outputs. Where `choices` names a variant for a node, that
+/// is asked for, as if by the options.
 pub(super) fn record(
     device: &GpuDevice,
     graph: &Graph,
     options: &PlanOptions,
+    choices: &[Choice],
 ) -> Result<(Recording, Vec<BufferId>, Vec<BufferId>)> {
     let mut recording = Recording::new(device.device().limits(), device.is_software());
     recording.subgroups = device.has_subgroups();
@@ -36,11 +41,13 @@ pub(super) fn record(
         places.buffers[id.index()] = Some(buffer);
         inputs.push(buffer);
     }
-    for node in graph.nodes() {
+    for (i, node) in graph.nodes().iter().enumerate() {
         if options.passes.drop_reshape && matches!(node.op, Op::Reshape(_)) {
             continue;
         }
-        let site = Site { graph, node, options };
+        let chosen = choices.get(i).copied().flatten();
+        let chosen = chosen.map(|variant| PlanOptions { variant: Some(variant), ..options.clone() });
+        let site = Site { graph, node, options: chosen.as_ref().unwrap_or(options) };
         recording.layer.clone_from(&node.name);
         let mut results = Vec::new();
         for id in &node.outputs {

@@ -31,12 +31,12 @@ impl Step {
 
 /// A network compiled for a GPU.
 pub struct GpuPlan {
-    device: GpuDevice,
+    pub(super) device: GpuDevice,
     steps: Vec<Step>,
-    inputs: Vec<Span>,
-    outputs: Vec<(Span, Info)>,
-    readback: wgpu::Buffer,
-    fences: Vec<Fence>,
+    pub(super) inputs: Vec<Span>,
+    pub(super) outputs: Vec<(Span, Info)>,
+    pub(super) readback: wgpu::Buffer,
+    pub(super) fences: Vec<Fence>,
     memory: MemoryReport,
     /// Held while a run uses the plan's buffers.
     turn: Mutex<()>,
@@ -44,7 +44,12 @@ pub struct GpuPlan {
 
 impl GpuPlan {
     pub(crate) async fn compile(device: &GpuDevice, graph: &Graph, options: &PlanOptions) -> Result<Self> {
-        let (recording, inputs, outputs) = record(device, graph, options)?;
+        #[cfg(not(target_arch = "wasm32"))]
+        let choices = super::tune::choices(device, graph, options).await?;
+        // Browsers blur the time too much to measure by.
+        #[cfg(target_arch = "wasm32")]
+        let choices = Vec::new();
+        let (recording, inputs, outputs) = record(device, graph, options, &choices)?;
         let infos = graph.outputs().iter().map(|value| graph.value(*value).info.clone());
         let plan = Self::build(device, &recording, &inputs, &outputs, infos, options).await?;
         tracing::debug!(
@@ -58,7 +63,7 @@ impl GpuPlan {
     }
 
     /// Gives a recording memory, pipelines and bind groups.
-    async fn build(
+    pub(super) async fn build(
         device: &GpuDevice,
         recording: &Recording,
         inputs: &[BufferId],
@@ -132,37 +137,72 @@ impl GpuPlan {
         self.steps.iter().for_each(|step| step.record(&mut pass));
     }
 
-    /// Runs the plan over what its input buffers hold, and measures each dispatch by timestamps of the GPU.
+    /// Runs the plan over what its input buffers hold, and measures each dispatch as [`GpuPlan::times`] does.
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) async fn profile(&self, runs: usize) -> Result<Vec<StepTime>> {
-        let _turn = self.turn.lock().await;
-        self.device.check_alive()?;
-        let device = self.device.device();
-        if !device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
-            return Err(Error::Device {
-                device: self.device.info().name.clone(),
-                reason: "it has no timestamps to measure with".into(),
-            });
-        }
-        // A query set holds 4096 timestamps, two per dispatch.
-        const AT_ONCE: usize = 2048;
-        let mut samples = vec![Vec::new(); self.steps.len()];
-        for _ in 0..runs {
-            for (chunk, steps) in self.steps.chunks(AT_ONCE).enumerate() {
-                let ((buffer, submission), outcome) = self.device.scoped(|| self.submit_timed(steps));
-                outcome.await?;
-                let words = self.read(&buffer, submission, true).await?;
-                let ticks = |i: usize| u64::from(words[2 * i]) | u64::from(words[2 * i + 1]) << 32;
-                for i in 0..steps.len() {
-                    let elapsed = ticks(2 * i + 1).saturating_sub(ticks(2 * i)) as f64;
-                    let period = f64::from(self.device.queue().get_timestamp_period());
-                    samples[chunk * AT_ONCE + i].push(elapsed * period / 1e6);
-                }
-            }
-        }
+        let samples = self.times(runs).await?;
         let times =
             self.steps.iter().zip(samples).map(|(step, t)| StepTime::median(&step.layer, &step.kernel, t));
         Ok(times.collect())
+    }
+
+    /// The milliseconds of each dispatch in so many runs over what the input buffers hold: by timestamps of the GPU, or
+    /// where it has none by the clock, each dispatch submitted alone.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) async fn times(&self, runs: usize) -> Result<Vec<Vec<f64>>> {
+        let _turn = self.turn.lock().await;
+        self.device.check_alive()?;
+        let mut samples = vec![Vec::new(); self.steps.len()];
+        for _ in 0..runs {
+            if self.device.device().features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+                self.time_by_gpu(&mut samples).await?;
+            } else {
+                self.time_by_clock(&mut samples).await?;
+            }
+        }
+        Ok(samples)
+    }
+
+    /// Adds a sample for each dispatch.
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn time_by_gpu(&self, samples: &mut [Vec<f64>]) -> Result<()> {
+        // A query set holds 4096 timestamps, two per dispatch.
+        const AT_ONCE: usize = 2048;
+        for (steps, samples) in self.steps.chunks(AT_ONCE).zip(samples.chunks_mut(AT_ONCE)) {
+            let ((buffer, submission), outcome) = self.device.scoped(|| self.submit_timed(steps));
+            outcome.await?;
+            let words = self.read(&buffer, submission, true).await?;
+            let ticks = |i: usize| u64::from(words[2 * i]) | u64::from(words[2 * i + 1]) << 32;
+            for (i, samples) in samples.iter_mut().enumerate() {
+                let elapsed = ticks(2 * i + 1).saturating_sub(ticks(2 * i)) as f64;
+                let period = f64::from(self.device.queue().get_timestamp_period());
+                samples.push(elapsed * period / 1e6);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a sample for each dispatch.
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn time_by_clock(&self, samples: &mut [Vec<f64>]) -> Result<()> {
+        for (step, samples) in self.steps.iter().zip(samples) {
+            let begun = std::time::Instant::now();
+            let (submission, outcome) = self.device.scoped(|| {
+                let mut encoder = self.device.device().create_command_encoder(&Default::default());
+                step.record(&mut encoder.begin_compute_pass(&Default::default()));
+                self.device.queue().submit([encoder.finish()])
+            });
+            self.device.wait(submission);
+            samples.push(1e3 * begun.elapsed().as_secs_f64());
+            outcome.await?;
+        }
+        Ok(())
+    }
+
+    /// The kernels of the plan's dispatches, in order.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn kernels(&self) -> impl Iterator<Item = &str> {
+        self.steps.iter().map(|step| step.kernel.as_str())
     }
 
     /// Submits these steps, each between two timestamps, and their copy into a mappable buffer.
@@ -254,7 +294,7 @@ impl GpuPlan {
     }
 
     /// The words of a mappable buffer once `submission` is done.
-    async fn read(
+    pub(super) async fn read(
         &self,
         buffer: &wgpu::Buffer,
         submission: wgpu::SubmissionIndex,
@@ -293,7 +333,7 @@ impl GpuPlan {
         Ok(words)
     }
 
-    async fn check_fence(&self, fence: &Fence, block: bool) -> Result<()> {
+    pub(super) async fn check_fence(&self, fence: &Fence, block: bool) -> Result<()> {
         let Some(buffer) = fence.buffer() else { return Ok(()) };
         let device = self.device.device();
         let size = buffer.size();
@@ -381,7 +421,8 @@ mod tests {
     /// A plan over four elements of which a kernel writes `count`.
     fn written(count: u32) -> Result<Tensor> {
         pollster::block_on(async {
-            let device = GpuDevice::open(|_| true).await?.expect("the tests need a GPU adapter");
+            let device =
+                GpuDevice::open(|_| true, &Default::default()).await?.expect("the tests need a GPU adapter");
             let options = PlanOptions { checked: true, ..PlanOptions::default() };
             let mut recording = Recording::new(device.device().limits(), device.is_software());
             let (x, y) = (recording.input("x", 4), recording.computed("the layer", 4));

@@ -73,7 +73,7 @@ pub(crate) struct Buffer {
 }
 
 /// One dispatch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Dispatch {
     /// The layer it is part of.
     pub layer: String,
@@ -228,6 +228,15 @@ impl Recording {
         let layer = self.layer.clone();
         self.dispatches.push(Dispatch { layer, kernel, params, reads, writes, groups });
         Ok(())
+    }
+
+    /// Whether both do the same work on the same buffers.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn is_same(&self, other: &Recording) -> bool {
+        let sizes = |recording: &Recording| -> Vec<_> {
+            recording.buffers.iter().map(|buffer| (buffer.words, buffer.form)).collect()
+        };
+        self.dispatches == other.dispatches && sizes(self) == sizes(other)
     }
 
     /// Workgroups for `count` items in one dimension, folded into two near-square ones where they are too many for

@@ -1,5 +1,6 @@
 //! The graph of a network: operators with attributes, named values, weights. It knows shapes, and nothing of devices.
 
+mod gradient;
 mod summary;
 mod weights;
 
@@ -11,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::ops::{Infer, Op, OpError, Operator};
 use crate::tensor::{DType, Shape, Tensor};
 
+pub use gradient::{Backward, gradients};
 pub use summary::{LayerSummary, Summary};
 
 /// A value of one [`Graph`]: an input, a weight or what a node computes.
@@ -190,6 +192,14 @@ impl Graph {
         match e {
             OpError::Shape { expected, actual } => Error::Shape { layer, op: op.name(), expected, actual },
             OpError::Window(source) => Error::Window { layer, source },
+            OpError::TrainingOnly => Error::Onnx {
+                path: None,
+                reason: format!(
+                    "layer '{layer}' ({}) is part of a training step, for which ONNX has no operators; export the \
+                     network that is trained",
+                    op.name()
+                ),
+            },
         }
     }
 
@@ -209,13 +219,35 @@ impl Graph {
         for (&id, shape) in self.inputs.iter().zip(shapes) {
             graph.values[id.0].info.shape = shape.clone();
         }
-        for node in &self.nodes {
-            let infos = graph.infer(&node.name, &node.op, &node.inputs)?;
-            for (&id, info) in node.outputs.iter().zip(infos) {
-                graph.values[id.0].info = info;
+        graph.infer_again()?;
+        Ok(graph)
+    }
+
+    /// The same network with other constants, which may differ in shape from those that they replace.
+    ///
+    /// # Errors
+    /// As [`Graph::push`], where a layer cannot take the new shapes.
+    pub(crate) fn with_constants(&self, constants: HashMap<ValueId, Tensor>) -> Result<Self> {
+        let mut graph = self.clone();
+        for (id, tensor) in constants {
+            let value = &mut graph.values[id.0];
+            value.info = Info { shape: tensor.shape().clone(), dtype: tensor.dtype() };
+            value.constant = Some(tensor);
+        }
+        graph.infer_again()?;
+        Ok(graph)
+    }
+
+    /// Finds the shapes of all that is computed, after those of inputs or constants have changed.
+    fn infer_again(&mut self) -> Result<()> {
+        for i in 0..self.nodes.len() {
+            let node = &self.nodes[i];
+            let infos = self.infer(&node.name, &node.op, &node.inputs)?;
+            for (&id, info) in self.nodes[i].outputs.iter().zip(infos) {
+                self.values[id.0].info = info;
             }
         }
-        Ok(graph)
+        Ok(())
     }
 
     /// The same network for `batch` images at once: axis 0 of every input is `batch` long.

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-
 use super::{Graph, ValueId};
 use crate::error::{Error, Result};
+use crate::files;
 use crate::tensor::{DType, Tensor};
 
 impl Graph {
@@ -99,21 +98,10 @@ impl Graph {
     /// # Errors
     /// As [`Graph::load_weights`], less [`Error::Io`].
     pub fn load_weights_from(&mut self, bytes: &[u8]) -> Result<()> {
-        let unreadable = |reason: String| Error::WeightsFile { path: "safetensors".into(), reason };
-        let file = SafeTensors::deserialize(bytes).map_err(|e| unreadable(e.to_string()))?;
-        let mut tensors = BTreeMap::new();
-        for (name, view) in file.iter().filter(|(name, _)| !name.ends_with(".num_batches_tracked")) {
-            if view.dtype() != Dtype::F32 {
-                return Err(unreadable(format!("'{name}' holds {:?}, not F32", view.dtype())));
-            }
-            let values = view
-                .data()
-                .chunks_exact(4)
-                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-                .collect::<Vec<f32>>();
-            tensors.insert(name.to_string(), Tensor::new(view.shape(), values)?);
-        }
-        self.set_weights(tensors)
+        let wanted = |name: &str| !name.ends_with(".num_batches_tracked");
+        let contents = files::read_safetensors(bytes, wanted)
+            .map_err(|reason| Error::WeightsFile { path: "safetensors".into(), reason })?;
+        self.set_weights(contents.tensors)
     }
 
     /// Writes all weights to a safetensors file; the file appears whole or not at all.
@@ -121,22 +109,6 @@ impl Graph {
     /// # Errors
     /// [`Error::Io`], [`Error::WeightsFile`].
     pub fn save_weights(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        let unwritable = |reason: String| Error::WeightsFile { path: path.into(), reason };
-        let mut buffers = Vec::new();
-        for (name, tensor) in self.weights() {
-            let bytes: Vec<u8> = tensor.values::<f32>()?.iter().flat_map(|v| v.to_le_bytes()).collect();
-            buffers.push((name, tensor.shape().to_vec(), bytes));
-        }
-        let views = buffers
-            .iter()
-            .map(|(name, shape, bytes)| Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
-            .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
-            .map_err(|e| unwritable(e.to_string()))?;
-        let bytes = safetensors::serialize(views, None).map_err(|e| unwritable(e.to_string()))?;
-        let io = |source| Error::Io { path: path.into(), source };
-        let unfinished = path.with_extension("unfinished");
-        std::fs::write(&unfinished, bytes).map_err(io)?;
-        std::fs::rename(&unfinished, path).map_err(io)
+        files::write_safetensors(path.as_ref(), self.weights(), None)
     }
 }

@@ -367,12 +367,18 @@ impl<'g> Layer<'_, 'g> {
     fn lower(&mut self) -> Result<Vec<String>, OpError> {
         let result = match &self.node.op {
             Op::Activation(op) => arithmetic::activation(self, op),
+            Op::ActivationGradient(_)
+            | Op::Adam(_)
+            | Op::ConvWeight(_)
+            | Op::PoolGradient(_)
+            | Op::Sgd(_) => return Err(OpError::TrainingOnly),
             Op::ArgReduce(op) => arithmetic::arg_reduce(self, op),
             Op::BatchNorm(op) => arithmetic::batch_norm(self, op),
             Op::Binary(op) => arithmetic::binary(self, *op),
             Op::Concat(op) => layout::concat(self, op),
             Op::Conv(op) => windowed::conv(self, op)?,
             Op::ConvTranspose(op) => windowed::conv_transpose(self, op)?,
+            Op::Dropout(op) => layout::dropout(self, op)?,
             Op::Gather(op) => layout::gather(self, op)?,
             Op::Gemm(op) => arithmetic::gemm(self, op),
             Op::Im2col(op) => windowed::im2col(self, op)?,

@@ -1,7 +1,8 @@
 //! Elementwise functions of one argument, the non-linearities among them.
 
-use super::{Infer, OpError, Operator};
-use crate::graph::Info;
+use super::{ActivationGradient, Infer, OpError, Operator};
+use crate::error::Result;
+use crate::graph::{Backward, Info, ValueId};
 
 /// A function applied to each element, as a layer of its own or fused behind a convolution or matrix product.
 ///
@@ -134,8 +135,56 @@ impl Activation {
     }
 }
 
+impl Activation {
+    /// Whether [`crate::ops::ActivationGradient`] takes this function's output rather than its input: where the output
+    /// determines the derivative, without loss of digits, the input need not be kept for it.
+    pub fn gradient_from_output(&self) -> bool {
+        match *self {
+            // For other parameters the two pieces have outputs in common.
+            Activation::LeakyRelu { alpha } | Activation::Elu { alpha } => alpha > 0.0,
+            Activation::Selu { alpha, gamma } => alpha > 0.0 && gamma > 0.0,
+            Activation::ThresholdedRelu { alpha } => alpha >= 0.0,
+            Activation::Relu
+            | Activation::Clip { .. }
+            | Activation::Celu { .. }
+            | Activation::Sigmoid
+            | Activation::HardSigmoid { .. }
+            | Activation::Tanh
+            | Activation::Softplus
+            | Activation::Exp
+            | Activation::Sqrt
+            | Activation::Reciprocal
+            | Activation::Neg
+            | Activation::Floor
+            | Activation::Ceil => true,
+            Activation::Softsign
+            | Activation::Silu { .. }
+            | Activation::HardSwish
+            | Activation::Gelu
+            | Activation::GeluTanh
+            | Activation::Mish
+            | Activation::Erf
+            | Activation::Log
+            | Activation::Abs => false,
+        }
+    }
+}
+
 impl Operator for Activation {
     fn infer(&self, inputs: &mut Infer) -> Result<Vec<Info>, OpError> {
         Ok(vec![Info::f32(inputs.f32("an input")?.clone())])
     }
+
+    fn gradient(&self, at: &mut Backward) -> Result<()> {
+        let value = if self.gradient_from_output() { at.output(0) } else { at.operand(0)? };
+        let dx = at.push(ActivationGradient { activation: *self }, &[value, at.gradient()?])?;
+        at.set(0, dx);
+        Ok(())
+    }
+}
+
+/// `dy` where `x` is above 0, and 0 elsewhere, in a gradient rule; `dy` has the shape of `x`.
+pub(super) fn where_positive(at: &mut Backward, x: ValueId, dy: ValueId) -> Result<ValueId> {
+    // The gradient of relu is taken by its output, which is positive exactly where its input is.
+    at.push(ActivationGradient { activation: Activation::Relu }, &[x, dy])
 }

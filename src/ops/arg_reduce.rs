@@ -1,7 +1,8 @@
 //! Where along an axis the largest or smallest element is.
 
 use super::{Infer, OpError, Operator, Reach};
-use crate::graph::Info;
+use crate::error::Result;
+use crate::graph::{Backward, Info};
 use crate::tensor::{DType, Shape};
 
 /// What an [`ArgReduce`] returns of the extreme element.
@@ -40,6 +41,10 @@ impl Operator for ArgReduce {
                 Info { shape: Shape::new(shape)?, dtype: DType::I64 }
             }
         }])
+    }
+
+    fn gradient(&self, at: &mut Backward) -> Result<()> {
+        Err(at.refuse("a position only jumps; keep it off the way from what is trained to the loss"))
     }
 
     fn reach(&self, _inputs: &[Option<&Info>]) -> Reach {

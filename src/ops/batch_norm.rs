@@ -1,7 +1,9 @@
 //! Batch normalisation with fixed statistics, as at inference.
 
-use super::{Infer, OpError, Operator};
-use crate::graph::Info;
+use super::{Activation, Binary, Infer, OpError, Operator};
+use crate::error::Result;
+use crate::graph::{Backward, Info};
+use crate::tensor::Tensor;
 
 /// `(x - mean) / sqrt(variance + epsilon) * scale + bias` for each channel.
 ///
@@ -24,6 +26,56 @@ impl Operator for BatchNorm {
             }
         }
         Ok(vec![Info::f32(x.clone())])
+    }
+
+    /// With `r = 1 / sqrt(variance + epsilon)` and sums over all but the channels: `dx = dy scale r`,
+    /// `dscale = sum(dy (x - mean)) r`, `dbias = sum(dy)`, `dmean = -sum(dy) scale r` and
+    /// `dvariance = -sum(dy (x - mean)) scale r^3 / 2`.
+    fn gradient(&self, at: &mut Backward) -> Result<()> {
+        let (x, scale, mean, dy) = (at.operand(0)?, at.operand(1)?, at.operand(3)?, at.gradient()?);
+        let rank = at.dims(x).len();
+        let channels = at.dims(scale);
+        // As x has its channels: one element along every other axis.
+        let mut along = vec![1; rank];
+        along[1] = channels[0];
+        let others: Vec<_> = (0..rank).filter(|&axis| axis != 1).collect();
+
+        let epsilon = at.constant(Tensor::scalar(self.epsilon));
+        let shifted = at.push(Binary::Add, &[at.operand(4)?, epsilon])?;
+        let deviation = at.push(Activation::Sqrt, &[shifted])?;
+        let r = at.push(Activation::Reciprocal, &[deviation])?;
+        let slope = at.push(Binary::Mul, &[scale, r])?;
+        if at.wants(0) {
+            let slope = at.reshape(slope, &along)?;
+            let dx = at.push(Binary::Mul, &[dy, slope])?;
+            at.set(0, dx);
+        }
+        if at.wants(2) || at.wants(3) {
+            let sum = at.sum_over(dy, others.clone())?;
+            let sum = at.reshape(sum, &channels)?;
+            at.set(2, sum);
+            if at.wants(3) {
+                let sum = at.push(Binary::Mul, &[sum, slope])?;
+                let dmean = at.push(Activation::Neg, &[sum])?;
+                at.set(3, dmean);
+            }
+        }
+        if at.wants(1) || at.wants(4) {
+            let mean = at.reshape(mean, &along)?;
+            let centred = at.push(Binary::Sub, &[x, mean])?;
+            let weighted = at.push(Binary::Mul, &[dy, centred])?;
+            let sum = at.sum_over(weighted, others)?;
+            let sum = at.reshape(sum, &channels)?;
+            let dscale = at.push(Binary::Mul, &[sum, r])?;
+            at.set(1, dscale);
+            if at.wants(4) {
+                let rate = at.push(Binary::Mul, &[slope, r])?;
+                let product = at.push(Binary::Mul, &[dscale, rate])?;
+                let dvariance = at.scale(product, -0.5)?;
+                at.set(4, dvariance);
+            }
+        }
+        Ok(())
     }
 
     fn trained_inputs(&self) -> &'static [usize] {

@@ -1,7 +1,8 @@
 //! Tensors joined along one axis.
 
-use super::{Infer, OpError, Operator, Reach, dims};
-use crate::graph::Info;
+use super::{Infer, OpError, Operator, Reach, Rearrange, dims};
+use crate::error::Result;
+use crate::graph::{Backward, Info};
 use crate::tensor::Shape;
 
 /// Joins its inputs along `axis`; they agree on every other axis.
@@ -31,6 +32,24 @@ impl Operator for Concat {
         }
         out[self.axis] = length;
         Ok(vec![Info { shape: Shape::new(out)?, dtype: first.dtype }])
+    }
+
+    /// Each input's part of the gradient.
+    fn gradient(&self, at: &mut Backward) -> Result<()> {
+        let dy = at.gradient()?;
+        let mut start = 0;
+        for i in 0.. {
+            let Some(input) = at.input(i) else { return Ok(()) };
+            let shape = at.dims(input);
+            if at.wants(i) {
+                let mut part = Rearrange::identity(&shape);
+                part.axes[self.axis].start = start;
+                let part = at.push(part, &[dy])?;
+                at.set(i, part);
+            }
+            start += shape[self.axis] as i64;
+        }
+        Ok(())
     }
 
     fn reach(&self, _inputs: &[Option<&Info>]) -> Reach {

@@ -1,9 +1,10 @@
 //! Convolution over one to three spatial axes, with groups, dilation and any padding.
 
-use super::{Activation, Infer, OpError, Operator, Reach, dims};
-use crate::graph::Info;
+use super::{Activation, ConvTranspose, ConvWeight, Infer, OpError, Operator, Reach, Rearrange, dims};
+use crate::error::Result;
+use crate::graph::{Backward, Info, ValueId};
 use crate::tensor::Shape;
-use crate::window::{Axis, Window};
+use crate::window::{Axis, Transposed, Window};
 
 /// Cross-correlation of `x` with a bank of filters, as deep learning calls convolution.
 ///
@@ -28,6 +29,34 @@ impl Conv {
     /// The window's axes over an input of shape `x`, for inputs that `infer` took.
     pub(crate) fn axes(&self, x: &Shape) -> Result<Vec<Axis>, OpError> {
         Ok(self.window.resolve(x.get(2..).unwrap_or_default())?)
+    }
+
+    /// The gradient to x: with a stride of 1 a convolution with each filter flipped and its channels in the place of the
+    /// filters, else a transposed convolution.
+    pub(super) fn to_input(
+        &self,
+        at: &mut Backward,
+        weight: ValueId,
+        dy: ValueId,
+        axes: &[Axis],
+    ) -> Result<ValueId> {
+        let Some(window) = Window::flipped(axes) else {
+            let window = Transposed::back(axes);
+            let op = ConvTranspose { window, groups: self.groups, activation: None };
+            return at.push(op, &[dy, weight]);
+        };
+        let shape = at.dims(weight);
+        let (filters, channels, kernel) = (shape[0] / self.groups, shape[1], &shape[2..]);
+        let of_groups = [&[self.groups, filters, channels], kernel].concat();
+        let order: Vec<_> = [0, 2, 1].into_iter().chain(3..of_groups.len()).collect();
+        let mut swap = Rearrange::transpose(&of_groups, &order);
+        for (axis, &size) in swap.axes[3..].iter_mut().zip(kernel) {
+            (axis.start, axis.step) = (size as i64 - 1, -1);
+        }
+        let weight = at.reshape(weight, &of_groups)?;
+        let weight = at.push(swap, &[weight])?;
+        let weight = at.reshape(weight, &[&[self.groups * channels, filters], kernel].concat())?;
+        at.push(Conv { window, groups: self.groups, activation: None }, &[dy, weight])
     }
 }
 
@@ -62,6 +91,28 @@ impl Operator for Conv {
     fn macs(&self, inputs: &[Option<&Info>], outputs: &[&Info]) -> u64 {
         let per_output = inputs[1].map_or(0, |w| w.shape[1..].iter().product::<usize>());
         (outputs[0].shape.elements() as u64).saturating_mul(per_output as u64)
+    }
+
+    fn gradient(&self, at: &mut Backward) -> Result<()> {
+        let (x, weight, dy) = (at.operand(0)?, at.operand(1)?, at.gradient()?);
+        let axes = self.axes(&at.info(x).shape).map_err(|e| at.error(e))?;
+        if at.wants(0) {
+            let dx = self.to_input(at, weight, dy, &axes)?;
+            at.set(0, dx);
+        }
+        if at.wants(1) {
+            let op = ConvWeight { window: self.window.clone(), groups: self.groups };
+            let dw = at.push(op, &[x, dy])?;
+            at.set(1, dw);
+        }
+        if at.wants(2) {
+            let others = (0..axes.len() + 2).filter(|&axis| axis != 1).collect();
+            let sum = at.sum_over(dy, others)?;
+            let db = at.reshape(sum, &[at.dims(dy)[1]])?;
+            at.set(2, db);
+        }
+        at.set(3, dy);
+        Ok(())
     }
 
     fn trained_inputs(&self) -> &'static [usize] {

@@ -1,9 +1,10 @@
 //! Transposed convolution: the gradient of a convolution to its input, used to upsample.
 
-use super::{Activation, Infer, OpError, Operator, Reach, dims};
-use crate::graph::Info;
+use super::{Activation, Conv, ConvWeight, Infer, OpError, Operator, Reach, Rearrange, dims};
+use crate::error::Result;
+use crate::graph::{Backward, Info};
 use crate::tensor::Shape;
-use crate::window::{Axis, Transposed};
+use crate::window::{Axis, Transposed, Window};
 
 /// Spreads each input element over a window of the output, weighted by a bank of filters.
 ///
@@ -55,6 +56,37 @@ impl Operator for ConvTranspose {
         let (Some(x), Some(weight)) = (inputs[0], inputs[1]) else { return 0 };
         let per_input: usize = weight.shape[1..].iter().product();
         (x.shape.elements() as u64).saturating_mul(per_input as u64)
+    }
+
+    /// To x a convolution by the same filters; to the weight that convolution's, x in the place of its gradient.
+    fn gradient(&self, at: &mut Backward) -> Result<()> {
+        let (x, weight, dy) = (at.operand(0)?, at.operand(1)?, at.gradient()?);
+        let axes = self.axes(&at.info(x).shape).map_err(|e| at.error(e))?;
+        if at.wants(0) || at.wants(1) {
+            let (window, reads) = Window::back(&axes);
+            let mut part = at.dims(dy);
+            part[2..].copy_from_slice(&reads);
+            let read = match part == at.dims(dy) {
+                true => dy,
+                false => at.push(Rearrange::identity(&part), &[dy])?,
+            };
+            if at.wants(0) {
+                let conv = Conv { window: window.clone(), groups: self.groups, activation: None };
+                let dx = at.push(conv, &[read, weight])?;
+                at.set(0, dx);
+            }
+            if at.wants(1) {
+                let dw = at.push(ConvWeight { window, groups: self.groups }, &[read, x])?;
+                at.set(1, dw);
+            }
+        }
+        if at.wants(2) {
+            let others = (0..axes.len() + 2).filter(|&axis| axis != 1).collect();
+            let sum = at.sum_over(dy, others)?;
+            let db = at.reshape(sum, &[at.dims(dy)[1]])?;
+            at.set(2, db);
+        }
+        Ok(())
     }
 
     fn trained_inputs(&self) -> &'static [usize] {

@@ -2,7 +2,8 @@
 
 use super::broadcast::broadcast;
 use super::{Activation, Infer, OpError, Operator, dims};
-use crate::graph::Info;
+use crate::error::Result;
+use crate::graph::{Backward, Info, ValueId};
 use crate::tensor::{DType, Shape};
 
 /// `activation(alpha * a b + beta * c)` for each matrix of a batch.
@@ -100,5 +101,40 @@ impl Operator for Gemm {
 
     fn trained_inputs(&self) -> &'static [usize] {
         &[1, 2]
+    }
+
+    /// `da = alpha dy b^T`, `db = alpha a^T dy`, `dc = beta dy`, transposed as the operands are stored and summed where
+    /// they were broadcast.
+    fn gradient(&self, at: &mut Backward) -> Result<()> {
+        let (a, b, dy) = (at.operand(0)?, at.operand(1)?, at.gradient()?);
+        let product = |at: &mut Backward, left: (ValueId, bool), right: (ValueId, bool)| {
+            let op = Gemm { trans_a: left.1, trans_b: right.1, alpha: self.alpha, ..Gemm::default() };
+            at.push(op, &[left.0, right.0])
+        };
+        if at.wants(0) {
+            let da = match self.trans_a {
+                false => product(at, (dy, false), (b, !self.trans_b))?,
+                true => product(at, (b, self.trans_b), (dy, true))?,
+            };
+            let shape = at.dims(a);
+            let da = at.sum_to(da, &shape)?;
+            at.set(0, da);
+        }
+        if at.wants(1) {
+            let db = match self.trans_b {
+                false => product(at, (a, !self.trans_a), (dy, false))?,
+                true => product(at, (dy, true), (a, self.trans_a))?,
+            };
+            let shape = at.dims(b);
+            let db = at.sum_to(db, &shape)?;
+            at.set(1, db);
+        }
+        if at.wants(2) {
+            let shape = at.dims(at.operand(2)?);
+            let dc = at.sum_to(dy, &shape)?;
+            let dc = at.scale(dc, self.beta)?;
+            at.set(2, dc);
+        }
+        Ok(())
     }
 }

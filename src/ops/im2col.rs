@@ -1,9 +1,10 @@
 //! The patches a convolution looks at, laid out as the columns of a matrix.
 
-use super::{Infer, OpError, Operator, Reach};
-use crate::graph::Info;
-use crate::tensor::Shape;
-use crate::window::{Axis, Window};
+use super::{ConvTranspose, Infer, OpError, Operator, Reach};
+use crate::error::Result;
+use crate::graph::{Backward, Info};
+use crate::tensor::{Shape, Tensor};
+use crate::window::{Axis, Transposed, Window};
 
 /// Unfolds `x` into patches, so that a convolution becomes a matrix product.
 ///
@@ -35,6 +36,27 @@ impl Operator for Im2col {
             return Err(OpError::shape("patches that can be addressed", x));
         };
         Ok(vec![Info::f32(Shape::new([x[0], taps, positions])?)])
+    }
+
+    /// Patches added up where they were taken from: a transposed convolution of each channel's taps by filters that are 1
+    /// at one tap each.
+    fn gradient(&self, at: &mut Backward) -> Result<()> {
+        let x = at.operand(0)?;
+        let (images, channels) = (at.dims(x)[0], at.dims(x)[1]);
+        let axes = self.axes(&at.info(x).shape).map_err(|e| at.error(e))?;
+        let taps: usize = self.window.kernel().iter().product();
+        let rows = channels * taps;
+        let mut ones = vec![0f32; rows * taps];
+        (0..rows).for_each(|row| ones[row * taps + row % taps] = 1.0);
+        let filters = at.constant(Tensor::new([&[rows, 1], self.window.kernel()].concat(), ones)?);
+
+        let positions = axes.iter().map(|axis| axis.output);
+        let planes: Vec<_> = [images, rows].into_iter().chain(positions).collect();
+        let dy = at.reshape(at.gradient()?, &planes)?;
+        let op = ConvTranspose { window: Transposed::back(&axes), groups: channels, activation: None };
+        let dx = at.push(op, &[dy, filters])?;
+        at.set(0, dx);
+        Ok(())
     }
 
     fn reach(&self, _inputs: &[Option<&Info>]) -> Reach {

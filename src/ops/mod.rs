@@ -5,48 +5,61 @@
 //! the one list of them.
 
 pub mod activation;
+pub mod activation_gradient;
+pub mod adam;
 pub mod arg_reduce;
 pub mod batch_norm;
 pub mod binary;
 pub mod concat;
 pub mod conv;
 pub mod conv_transpose;
+pub mod conv_weight;
+pub mod dropout;
 pub mod gather;
 pub mod gemm;
 pub mod im2col;
 pub mod lrn;
 pub mod normalize;
 pub mod pool;
+pub mod pool_gradient;
 pub mod rearrange;
 pub mod reduce;
 pub mod resample;
 pub mod reshape;
 pub mod select;
+pub mod sgd;
 pub mod softmax;
 
 pub(crate) mod broadcast;
 
 pub use activation::Activation;
+pub use activation_gradient::ActivationGradient;
+pub use adam::Adam;
 pub use arg_reduce::ArgReduce;
 pub use batch_norm::BatchNorm;
 pub use binary::Binary;
 pub use concat::Concat;
 pub use conv::Conv;
 pub use conv_transpose::ConvTranspose;
+pub use conv_weight::ConvWeight;
+pub use dropout::Dropout;
 pub use gather::Gather;
 pub use gemm::Gemm;
 pub use im2col::Im2col;
 pub use lrn::Lrn;
 pub use normalize::Normalize;
 pub use pool::{Pool, PoolKind};
+pub use pool_gradient::PoolGradient;
 pub use rearrange::Rearrange;
 pub use reduce::{Reduce, ReduceKind};
 pub use resample::Resample;
 pub use reshape::Reshape;
 pub use select::Select;
+pub use sgd::Sgd;
 pub use softmax::Softmax;
 
-use crate::graph::Info;
+use crate::error::{Error, Result};
+use crate::graph::{Backward, Info};
 use crate::tensor::{DType, Shape};
 use crate::window::{Axis, WindowError};
 
@@ -55,23 +68,29 @@ macro_rules! for_each_op {
     ($with:ident) => {
         $with! {
             activation Activation,
+            activation_gradient ActivationGradient,
+            adam Adam,
             arg_reduce ArgReduce,
             batch_norm BatchNorm,
             binary Binary,
             concat Concat,
             conv Conv,
             conv_transpose ConvTranspose,
+            conv_weight ConvWeight,
+            dropout Dropout,
             gather Gather,
             gemm Gemm,
             im2col Im2col,
             lrn Lrn,
             normalize Normalize,
             pool Pool,
+            pool_gradient PoolGradient,
             rearrange Rearrange,
             reduce Reduce,
             resample Resample,
             reshape Reshape,
             select Select,
+            sgd Sgd,
             softmax Softmax,
         }
     };
@@ -94,6 +113,14 @@ pub trait Operator {
     /// The inputs whose elements are trained.
     fn trained_inputs(&self) -> &'static [usize] {
         &[]
+    }
+
+    /// Adds the nodes that compute the gradients to the inputs from those to the outputs, and states them in `at`.
+    ///
+    /// # Errors
+    /// [`Error::NoGradient`] with the reason, which the default gives for every operator without a rule.
+    fn gradient(&self, at: &mut Backward) -> Result<()> {
+        Err(at.refuse("the operator has no rule; keep it off the way from what is trained to the loss"))
     }
 
     /// What of its input one output position sees.
@@ -127,6 +154,8 @@ pub enum OpError {
     },
     /// A window that does not fit.
     Window(WindowError),
+    /// Asked for in a form of the network that has operators of inference alone.
+    TrainingOnly,
 }
 
 impl OpError {
@@ -142,8 +171,8 @@ impl From<WindowError> for OpError {
     }
 }
 
-impl From<crate::error::Error> for OpError {
-    fn from(e: crate::error::Error) -> Self {
+impl From<Error> for OpError {
+    fn from(e: Error) -> Self {
         OpError::shape("a shape that can be addressed", e)
     }
 }
@@ -274,6 +303,9 @@ impl Operator for Op {
     }
     fn trained_inputs(&self) -> &'static [usize] {
         self.operator().trained_inputs()
+    }
+    fn gradient(&self, at: &mut Backward) -> Result<()> {
+        self.operator().gradient(at)
     }
     fn reach(&self, inputs: &[Option<&Info>]) -> Reach {
         self.operator().reach(inputs)

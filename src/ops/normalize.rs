@@ -1,8 +1,9 @@
 //! Normalisation by the mean and variance of the elements themselves: layer, instance and group norm.
 
 use super::broadcast::broadcast;
-use super::{Infer, OpError, Operator, Reach};
-use crate::graph::Info;
+use super::{Binary, Infer, OpError, Operator, Reach, Reduce, ReduceKind};
+use crate::error::Result;
+use crate::graph::{Backward, Info};
 use crate::tensor::{DType, Shape};
 
 /// `(x - mean) / sqrt(variance + epsilon) * scale + bias`, mean and (biased) variance over all axes from `axis` on.
@@ -44,6 +45,47 @@ impl Operator for Normalize {
             outputs.extend([Info::f32(Shape::new(shape.clone())?), Info::f32(Shape::new(shape)?)]);
         }
         Ok(outputs)
+    }
+
+    /// With `n = (x - mean) r`, `r = 1 / sqrt(variance + epsilon)`, `g = dy scale` and means over the normalised axes:
+    /// `dx = r (g - mean(g) - n mean(g n))`, `dscale = sum(dy n)`, `dbias = sum(dy)`.
+    fn gradient(&self, at: &mut Backward) -> Result<()> {
+        if at.gradient_of_output(1).or(at.gradient_of_output(2)).is_some() {
+            return Err(at.refuse("to its statistics; compute them by reductions"));
+        }
+        let (x, dy) = (at.operand(0)?, at.gradient()?);
+        let statistics = at.extend(Normalize { statistics: true, ..*self })?;
+        let (mean, r) = (statistics[1], statistics[2]);
+        let centred = at.push(Binary::Sub, &[x, mean])?;
+        let n = at.push(Binary::Mul, &[centred, r])?;
+        if at.wants(0) {
+            let axes = (self.axis..at.dims(x).len()).collect();
+            let mean = Reduce { kind: ReduceKind::Mean, axes: Some(axes), keep_dims: true };
+            let g = match at.input(1) {
+                Some(scale) => at.push(Binary::Mul, &[dy, scale])?,
+                None => dy,
+            };
+            let offset = at.push(mean.clone(), &[g])?;
+            let weighted = at.push(Binary::Mul, &[g, n])?;
+            let along = at.push(mean, &[weighted])?;
+            let along = at.push(Binary::Mul, &[n, along])?;
+            let left = at.push(Binary::Sub, &[g, offset])?;
+            let left = at.push(Binary::Sub, &[left, along])?;
+            let dx = at.push(Binary::Mul, &[left, r])?;
+            at.set(0, dx);
+        }
+        if at.wants(1) {
+            let product = at.push(Binary::Mul, &[dy, n])?;
+            let shape = at.dims(at.operand(1)?);
+            let dscale = at.sum_to(product, &shape)?;
+            at.set(1, dscale);
+        }
+        if at.wants(2) {
+            let shape = at.dims(at.operand(2)?);
+            let dbias = at.sum_to(dy, &shape)?;
+            at.set(2, dbias);
+        }
+        Ok(())
     }
 
     fn trained_inputs(&self) -> &'static [usize] {

@@ -1,7 +1,8 @@
 //! Max, average and Lp pooling over one to three spatial axes.
 
-use super::{Infer, OpError, Operator, Reach};
-use crate::graph::Info;
+use super::{Infer, OpError, Operator, PoolGradient, Reach};
+use crate::error::Result;
+use crate::graph::{Backward, Info};
 use crate::tensor::{DType, Shape};
 use crate::window::{Axis, Window};
 
@@ -78,6 +79,32 @@ impl Operator for Pool {
             outputs.push(Info { shape, dtype: DType::I64 });
         }
         Ok(outputs)
+    }
+
+    /// By [`PoolGradient`]. A max pool that returns no positions is made to.
+    fn gradient(&self, at: &mut Backward) -> Result<()> {
+        let (x, dy) = (at.operand(0)?, at.gradient()?);
+        let op =
+            PoolGradient { kind: self.kind, window: self.window.clone(), sizes: at.dims(x).split_off(2) };
+        let by_rows = Pool { indices: Some(IndexOrder::RowMajor), ..self.clone() };
+        let dx = match (self.kind, self.indices) {
+            (PoolKind::Average { .. }, _) => at.push(op, &[dy])?,
+            (PoolKind::Max, Some(IndexOrder::ColumnMajor)) => {
+                let indices = at.push_all(by_rows, &[x])?[1];
+                at.push(op, &[dy, indices])?
+            }
+            (PoolKind::Max, _) => {
+                let indices = at.extend(by_rows)?[1];
+                at.push(op, &[dy, indices])?
+            }
+            (PoolKind::Lp { .. }, _) => {
+                return Err(
+                    at.refuse("a norm's is not formed; write it as a power, an average pool and a root")
+                );
+            }
+        };
+        at.set(0, dx);
+        Ok(())
     }
 
     fn reach(&self, inputs: &[Option<&Info>]) -> Reach {

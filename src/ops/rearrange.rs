@@ -1,7 +1,8 @@
 //! Elements moved, repeated or dropped, none computed: transpose, slice, pad, expand, tile.
 
-use super::{Infer, OpError, Operator, Reach};
-use crate::graph::Info;
+use super::{Infer, OpError, Operator, Reach, Resample};
+use crate::error::Result;
+use crate::graph::{Backward, Info};
 use crate::tensor::Shape;
 
 /// What an output element is whose place in the input lies outside it.
@@ -93,6 +94,36 @@ impl Rearrange {
     }
 }
 
+impl AxisMap {
+    /// Where an axis of `size` finds the position of the output's axis `axis` that reads each of its places, for a map
+    /// that reads places in a row and so none twice.
+    fn inverse(&self, axis: usize, size: usize, border: Border) -> Option<AxisMap> {
+        let last = self.start.checked_add(self.step.checked_mul(self.size as i64 - 1)?)?;
+        let outside = |place: i64| usize::try_from(place).map_or(true, |place| place >= size);
+        let stands_for_others = !matches!(border, Border::Constant(_));
+        if stands_for_others && (outside(self.start) || outside(last)) {
+            return None;
+        }
+        let step = if self.size == 1 { 1 } else { self.step };
+        let start = match step {
+            1 => self.start.checked_neg()?,
+            -1 => self.start,
+            _ => return None,
+        };
+        Some(AxisMap { input_axis: Some(axis), size, start, step })
+    }
+
+    /// The same reads of an axis of `size` as weighted taps, each of one place.
+    fn taps(&self, axis: usize, size: usize, border: Border) -> Resample {
+        let place = |position: i64| {
+            border.inside(self.start.saturating_add(self.step.saturating_mul(position)), size)
+        };
+        let places = (0..self.size as i64).map(|position| place(position).map_or((0, 0.0), |at| (at, 1.0)));
+        let (indices, weights) = places.unzip();
+        Resample { axis, taps: 1, indices, weights }
+    }
+}
+
 impl Border {
     /// The place that `place` along an axis of `size` stands for, if there is one.
     pub(crate) fn inside(self, place: i64, size: usize) -> Option<usize> {
@@ -130,6 +161,37 @@ impl Operator for Rearrange {
         }
         let shape = Shape::new(self.axes.iter().map(|a| a.size).collect::<Vec<_>>())?;
         Ok(vec![Info { shape, dtype: x.dtype }])
+    }
+
+    /// Each place gets what the positions that read it have, summed where they are several.
+    fn gradient(&self, at: &mut Backward) -> Result<()> {
+        let shape = at.dims(at.operand(0)?);
+        let repeated = (0..self.axes.len()).filter(|&axis| self.axes[axis].input_axis.is_none()).collect();
+        let mut dy = at.sum_over(at.gradient()?, repeated)?;
+        let mut maps = vec![None; shape.len()];
+        for (axis, map) in self.axes.iter().enumerate() {
+            let Some(of) = map.input_axis else { continue };
+            let size = shape[of];
+            let inverse = map.inverse(axis, size, self.border);
+            if inverse.is_none() {
+                dy = at.push(map.taps(axis, size, self.border).transposed(size), &[dy])?;
+            }
+            let whole = AxisMap { input_axis: Some(axis), size, start: 0, step: 1 };
+            maps[of] = Some(inverse.unwrap_or(whole));
+        }
+        // Of an axis that no map names place 0 was read: it is read from an axis of one element, and zeros follow.
+        let mut sizes = at.dims(dy);
+        let mut axes = Vec::new();
+        for (map, &size) in maps.into_iter().zip(&shape) {
+            axes.push(map.unwrap_or_else(|| {
+                sizes.push(1);
+                AxisMap { input_axis: Some(sizes.len() - 1), size, start: 0, step: 1 }
+            }));
+        }
+        let dy = at.reshape(dy, &sizes)?;
+        let dx = at.push(Rearrange { axes, border: Border::Constant(0.0) }, &[dy])?;
+        at.set(0, dx);
+        Ok(())
     }
 
     fn reach(&self, _inputs: &[Option<&Info>]) -> Reach {

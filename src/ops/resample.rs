@@ -1,7 +1,8 @@
 //! One axis read at other places, by weighted taps: resizing, one axis at a time.
 
 use super::{Infer, OpError, Operator, Reach};
-use crate::graph::Info;
+use crate::error::Result;
+use crate::graph::{Backward, Info};
 use crate::tensor::Shape;
 
 /// Output position `j` along `axis` is `sum over t of weight[j, t] * x[index[j, t]]`, for every place along the others.
@@ -15,6 +16,22 @@ pub struct Resample {
     pub indices: Vec<usize>,
     /// `[positions, taps]` weights. A tap of weight 0 is not read; one of weight 1 alone copies bit for bit.
     pub weights: Vec<f32>,
+}
+
+impl Resample {
+    /// The transpose over an axis of `size`: what the positions have is added up at the places that they read.
+    pub(crate) fn transposed(&self, size: usize) -> Resample {
+        let mut readers = vec![Vec::new(); size];
+        for (tap, (&place, &weight)) in self.indices.iter().zip(&self.weights).enumerate() {
+            if weight != 0.0 {
+                readers[place].push((tap / self.taps, weight));
+            }
+        }
+        let taps = readers.iter().map(Vec::len).max().unwrap_or(0).max(1);
+        readers.iter_mut().for_each(|readers| readers.resize(taps, (0, 0.0)));
+        let (indices, weights) = readers.into_iter().flatten().unzip();
+        Resample { axis: self.axis, taps, indices, weights }
+    }
 }
 
 impl Operator for Resample {
@@ -36,6 +53,14 @@ impl Operator for Resample {
         let mut shape = x.to_vec();
         shape[self.axis] = self.indices.len() / self.taps;
         Ok(vec![Info::f32(Shape::new(shape)?)])
+    }
+
+    /// The transposed taps.
+    fn gradient(&self, at: &mut Backward) -> Result<()> {
+        let size = at.dims(at.operand(0)?)[self.axis];
+        let dx = at.push(self.transposed(size), &[at.gradient()?])?;
+        at.set(0, dx);
+        Ok(())
     }
 
     fn reach(&self, _inputs: &[Option<&Info>]) -> Reach {

@@ -1,7 +1,8 @@
 //! The same elements under another shape; nothing is computed or copied.
 
 use super::{Infer, OpError, Operator, Reach, dims};
-use crate::graph::Info;
+use crate::error::Result;
+use crate::graph::{Backward, Info};
 use crate::tensor::Shape;
 
 /// A new shape for the same elements in the same order.
@@ -35,6 +36,14 @@ impl Operator for Reshape {
             return Err(OpError::shape(format!("as many elements as {}", dims(&shape)), &x.shape));
         }
         Ok(vec![Info { shape, dtype: x.dtype }])
+    }
+
+    /// The same elements in the input's shape.
+    fn gradient(&self, at: &mut Backward) -> Result<()> {
+        let shape = at.dims(at.operand(0)?);
+        let dx = at.reshape(at.gradient()?, &shape)?;
+        at.set(0, dx);
+        Ok(())
     }
 
     fn reach(&self, inputs: &[Option<&Info>]) -> Reach {

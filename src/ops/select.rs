@@ -2,8 +2,9 @@
 
 use super::broadcast::broadcast;
 use super::{Infer, OpError, Operator};
-use crate::graph::Info;
-use crate::tensor::{DType, Shape};
+use crate::error::Result;
+use crate::graph::{Backward, Info};
+use crate::tensor::{DType, Shape, Tensor};
 
 /// `a` where the condition holds, else `b` (ONNX Where).
 ///
@@ -23,5 +24,20 @@ impl Operator for Select {
         }
         let (shape, _) = broadcast(&[&condition.shape, &a.shape, &b.shape])?;
         Ok(vec![Info { shape: Shape::new(shape)?, dtype: a.dtype }])
+    }
+
+    /// The gradient where the operand was chosen, and 0 elsewhere.
+    fn gradient(&self, at: &mut Backward) -> Result<()> {
+        let (condition, dy) = (at.operand(0)?, at.gradient()?);
+        let zero = at.constant(Tensor::scalar(0f32));
+        for (i, chosen) in [(1, [condition, dy, zero]), (2, [condition, zero, dy])] {
+            if at.wants(i) {
+                let masked = at.push(Select, &chosen)?;
+                let shape = at.dims(at.operand(i)?);
+                let gradient = at.sum_to(masked, &shape)?;
+                at.set(i, gradient);
+            }
+        }
+        Ok(())
     }
 }

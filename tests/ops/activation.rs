@@ -16,12 +16,12 @@ const C_GPU: f64 = 2.0;
 /// The oracle's bound as it is, for functions of the standard library that are better than WGSL asks.
 const C_CPU: f64 = 1.0;
 
-fn c(label: &str) -> f64 {
+pub fn c(label: &str) -> f64 {
     if label == "cpu" { C_CPU } else { C_GPU }
 }
 
 /// Every kind, those with parameters several times.
-const ALL: &[Activation] = &[
+pub const ALL: &[Activation] = &[
     Relu,
     LeakyRelu { alpha: 0.01 },
     LeakyRelu { alpha: -0.5 },
@@ -33,8 +33,10 @@ const ALL: &[Activation] = &[
     Clip { min: 2.0, max: -1.0 },
     Elu { alpha: 1.0 },
     Elu { alpha: 0.3 },
+    Elu { alpha: -0.7 },
     Activation::SELU,
     Selu { alpha: 2.0, gamma: 3.0 },
+    Selu { alpha: -2.0, gamma: 3.0 },
     Celu { alpha: 1.0 },
     Celu { alpha: 0.7 },
     Celu { alpha: -0.7 },
@@ -66,7 +68,7 @@ const ALL: &[Activation] = &[
     Ceil,
 ];
 
-fn reference(activation: Activation) -> Reference {
+pub fn reference(activation: Activation) -> Reference {
     match activation {
         Relu => Reference::Relu,
         LeakyRelu { alpha } => Reference::LeakyRelu { alpha },
@@ -104,7 +106,7 @@ fn is_exact(activation: Activation) -> bool {
 }
 
 /// Both signs of all magnitudes from 1e-30 to 1e30, and the ends of the range.
-fn sweep() -> Vec<f32> {
+pub fn sweep() -> Vec<f32> {
     let mut x = vec![0.0, f32::MIN_POSITIVE, f32::MAX, f32::INFINITY, 0.5, 1.5, 2.5];
     for exponent in -30..=30 {
         let power = 10_f64.powi(exponent);

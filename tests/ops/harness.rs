@@ -1,5 +1,5 @@
-//! Runs one operator everywhere: on the CPU, on the GPU as plans are by default, and on the GPU with all checks in
-//! every kernel variant.
+//! Runs one operator everywhere: on both backends as plans are by default, on the CPU in every variant, and on the GPU
+//! with all checks in every kernel variant.
 
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use wgpu_cnn::graph::Info;
 use wgpu_cnn::graph::passes::Passes;
 use wgpu_cnn::ops::Op;
+use wgpu_cnn::plan::CPU_VARIANTS;
 use wgpu_cnn::{Device, Graph, PlanOptions, Tensor};
 
 use crate::support::random::Rng;
@@ -93,8 +94,8 @@ pub fn variants(op: &str) -> BTreeSet<&'static str> {
         .collect()
 }
 
-/// Runs the case everywhere and hands each result, with a label saying where it came from, to `check`. Each GPU result
-/// must also come out the same, bit for bit, when the plan runs again.
+/// Runs the case everywhere and hands each result, with a label saying where it came from, to `check`. Each
+/// variant's result must also come out the same, bit for bit, when the plan runs again.
 pub fn each(case: &Case, options: &PlanOptions, check: impl Fn(&str, &[Tensor])) {
     let (graph, inputs) = case.graph();
     let mut options = options.clone();
@@ -106,6 +107,16 @@ pub fn each(case: &Case, options: &PlanOptions, check: impl Fn(&str, &[Tensor]))
 
     let plan = gpu().compile_with(&graph, &options).expect("the GPU takes the case");
     check("gpu", &plan.run(&inputs).expect("the GPU runs the case"));
+
+    for (_, variant) in CPU_VARIANTS.iter().filter(|(op, _)| *op == case.op.name()) {
+        options.variant = Some(variant);
+        let plan =
+            Device::cpu().compile_with(&graph, &options).expect("the CPU takes the case in every variant");
+        let first = plan.run(&inputs).unwrap_or_else(|e| panic!("{variant}: {e}"));
+        check(&format!("cpu {variant}"), &first);
+        let again = plan.run(&inputs).unwrap_or_else(|e| panic!("{variant}: {e}"));
+        assert!(same_bits(&first, &again), "{variant}: two runs of one plan differ");
+    }
 
     options.checked = true;
     for variant in variants(case.op.name()) {

@@ -216,6 +216,6 @@ fn bias(site: &Site, operands: &mut Operands, recording: &mut Recording) -> Resu
         return Ok(bias);
     }
     let whole = recording.computed(name, channels.next_multiple_of(4));
-    super::ops::copy(bias, whole, channels, recording)?;
+    super::ops::copy_buffer(bias, whole, channels, recording)?;
     Ok(whole)
 }

@@ -194,7 +194,7 @@ pub(super) fn record(
 
 /// The table of `shaders/shared/gemm_patches.wgsl`: for each channel and tap the offset in elements, and the cells along
 /// (depth, height, width), from the first tap of the first channel.
-fn taps(channels: usize, axes: &[Axis]) -> Vec<u32> {
+pub(super) fn taps(channels: usize, axes: &[Axis]) -> Vec<u32> {
     let [depth, height, width] = std::array::from_fn(|i| match (i + axes.len()).checked_sub(3) {
         Some(axis) => axes[axis],
         None => Axis { input: 1, output: 1, kernel: 1, stride: 1, dilation: 1, before: 0, after: 0 },

@@ -38,7 +38,8 @@ pub(super) struct Params {
     pub slices: u32,
     pub slice_step: u32,
     pub image_step: u32,
-    pub padding: [u32; 2],
+    pub a_image: u32,
+    pub padding: u32,
     pub input_size: [u32; 4],
     pub output_size: [u32; 4],
     pub stride: [u32; 4],
@@ -73,7 +74,8 @@ impl Params {
             slices: 1,
             slice_step: 0,
             image_step: 0,
-            padding: [0; 2],
+            a_image: 0,
+            padding: 0,
             input_size: [1; 4],
             output_size: [1; 4],
             stride: [1; 4],
@@ -109,6 +111,8 @@ pub(super) enum Source {
     Stored(BufferId),
     /// The patches of a convolution's input, by a table of the taps.
     Patches { input: BufferId, taps: BufferId },
+    /// Those patches transposed, for a product over output positions; a is then the gradient to the outputs.
+    Taps { input: BufferId, taps: BufferId },
 }
 
 /// How a kernel reads its operands.
@@ -125,6 +129,7 @@ enum AccessB {
     /// Not transposed, in rows of whole fours.
     Quads,
     Patches,
+    Taps,
     /// a and b^T both in rows of whole fours; of few rows only.
     Fours,
 }
@@ -140,6 +145,7 @@ impl Access {
         };
         let b = match source {
             Source::Patches { .. } => AccessB::Patches,
+            Source::Taps { .. } => AccessB::Taps,
             Source::Stored(_) if matches!(tiling, Tiling::Row(_)) => {
                 let straight = !form.trans_a && form.trans_b && params.k.is_multiple_of(4) && params.k > 0;
                 let aligned = fours(params.a_row, &params.a_step) && fours(params.b_row, &params.b_step);
@@ -212,8 +218,10 @@ const BUSY: usize = 64;
 const MOST_SLICES: usize = 8;
 const LEAST_TERMS: usize = 128;
 
+const FOURS: &str = include_str!("../../../shaders/shared/gemm_fours.wgsl");
+
 fn kernel(name: &str, tiling: Tiling, access: Access, form: &Form) -> Kernel {
-    let reads = if access.b == AccessB::Patches { 5 } else { 4 };
+    let reads = if matches!(access.b, AccessB::Patches | AccessB::Taps) { 5 } else { 4 };
     let kernel = match tiling {
         Tiling::Tiled { side, micro } => {
             Kernel::new(name, include_str!("../../../shaders/gemm_tiled.wgsl"), reads, 1)
@@ -226,21 +234,29 @@ fn kernel(name: &str, tiling: Tiling, access: Access, form: &Form) -> Kernel {
             Kernel::new(name, include_str!("../../../shaders/gemm_row.wgsl"), reads, 1).constant("ROWS", rows)
         }
     };
-    let a = match access.packed_a {
-        true => include_str!("../../../shaders/shared/gemm_a_packed.wgsl"),
-        false => include_str!("../../../shaders/shared/gemm_a.wgsl"),
+    let a = match access {
+        Access { packed_a: true, .. } => include_str!("../../../shaders/shared/gemm_a_packed.wgsl"),
+        Access { b: AccessB::Taps, .. } => include_str!("../../../shaders/shared/gemm_images.wgsl"),
+        _ => include_str!("../../../shaders/shared/gemm_a.wgsl"),
     };
-    let kernel = match access.b {
-        AccessB::Stored => kernel.with(a).with(include_str!("../../../shaders/shared/gemm_stored.wgsl")),
-        AccessB::Quads => kernel.with(a).with(include_str!("../../../shaders/shared/gemm_quads.wgsl")),
-        AccessB::Patches => kernel.with(a).with(include_str!("../../../shaders/shared/gemm_patches.wgsl")),
-        AccessB::Fours => kernel.with(include_str!("../../../shaders/shared/gemm_fours.wgsl")),
+    let b = match access.b {
+        AccessB::Fours => return specialise(kernel.with(FOURS), form),
+        AccessB::Stored => include_str!("../../../shaders/shared/gemm_stored.wgsl"),
+        AccessB::Quads => include_str!("../../../shaders/shared/gemm_quads.wgsl"),
+        AccessB::Patches => include_str!("../../../shaders/shared/gemm_patches.wgsl"),
+        AccessB::Taps => include_str!("../../../shaders/shared/gemm_taps.wgsl"),
     };
-    let edge = matches!(tiling, Tiling::Row(_)) && access.b != AccessB::Fours;
-    let kernel = match edge {
-        true => kernel.with(include_str!("../../../shaders/shared/gemm_fours_edge.wgsl")),
-        false => kernel,
-    };
+    // Four elements at once, from single ones where the operand has no better.
+    let mut kernel = kernel.with(a).with(b);
+    if !access.packed_a {
+        kernel = kernel.with(include_str!("../../../shaders/shared/gemm_quad_a.wgsl"));
+    }
+    if access.b != AccessB::Quads {
+        kernel = kernel.with(include_str!("../../../shaders/shared/gemm_quad_b.wgsl"));
+    }
+    if matches!(tiling, Tiling::Row(_)) {
+        kernel = kernel.with(include_str!("../../../shaders/shared/gemm_fours_edge.wgsl"));
+    }
     specialise(kernel, form)
 }
 
@@ -298,6 +314,27 @@ pub(super) fn conv_variants() -> Vec<Kernel> {
         TILINGS.iter().flat_map(move |(name, tiling)| forms.map(|form| kernel(name, *tiling, access, &form)))
     };
     accesses.into_iter().flat_map(each).collect()
+}
+
+/// The kernels that sum over a convolution's output positions.
+pub(super) fn tap_variants() -> Vec<Kernel> {
+    let form = Form { trans_b: true, ..Form::default() };
+    let access = Access { packed_a: false, b: AccessB::Taps };
+    let kernels = TILINGS.iter().map(|(name, tiling)| kernel(name, *tiling, access, &form));
+    kernels.chain([reduce_kernel(&form)]).collect()
+}
+
+/// Adds up so many slices of `count` elements each, one after another.
+pub(super) fn add_slices(
+    partial: BufferId,
+    slices: usize,
+    count: usize,
+    output: BufferId,
+    recording: &mut Recording,
+) -> Result<()> {
+    let params = Params { slices: slices as u32, slice_step: count as u32, ..Params::new(1, count, slices) };
+    let groups = recording.linear(count, 64);
+    recording.dispatch(reduce_kernel(&Form::default()), &params, &[partial; 3], &[output], groups)
 }
 
 /// The tiling for so many products: the variant asked for by name, else by [`rule`].
@@ -388,7 +425,7 @@ pub(super) fn dispatch(
                 let reads = [a, b, Option::unwrap_or(bias, a), Option::unwrap_or(residual, a)];
                 recording.dispatch(kernel(name, tiling, access, form), params, &reads, &[c], groups)
             }
-            Source::Patches { input, taps } => {
+            Source::Patches { input, taps } | Source::Taps { input, taps } => {
                 let reads = [a, input, Option::unwrap_or(bias, a), Option::unwrap_or(residual, a), taps];
                 recording.dispatch(kernel(name, tiling, access, form), params, &reads, &[c], groups)
             }

@@ -4,26 +4,32 @@
 //! kernel it may choose, specialised in every way that changes the code, for the tests that need no GPU.
 
 mod activation;
+mod activation_gradient;
+mod adam;
 mod arg_reduce;
 mod batch_norm;
 mod binary;
 mod concat;
 mod conv;
 mod conv_transpose;
+mod conv_weight;
+mod dropout;
 mod gather;
 pub(super) mod gemm;
 mod im2col;
 mod lrn;
 mod normalize;
 mod pool;
+mod pool_gradient;
 mod rearrange;
 mod reduce;
 mod resample;
 mod reshape;
 mod select;
+mod sgd;
 mod softmax;
 
-pub(super) use reshape::copy;
+pub(super) use reshape::copy_buffer;
 
 use super::kernel::Kernel;
 use super::operands::Operands;

@@ -27,6 +27,7 @@ fn is_identity(graph: &Graph, node: &Node) -> bool {
     }
     match &node.op {
         Op::Reshape(_) => true,
+        Op::Dropout(_) => node.inputs.get(1).copied().flatten().is_none(),
         Op::Concat(_) => node.inputs.len() == 1,
         Op::Rearrange(op) => op.axes == Rearrange::identity(shape).axes,
         _ => false,

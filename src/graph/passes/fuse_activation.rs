@@ -24,11 +24,18 @@ pub(super) fn run(graph: &mut Graph) {
 
 /// Gives an operator that can take it this activation, unless it has one.
 fn set_activation(op: &mut Op, activation: Activation) -> bool {
-    let slot = match op {
-        Op::Conv(conv) => &mut conv.activation,
-        Op::ConvTranspose(conv) => &mut conv.activation,
-        Op::Gemm(gemm) => &mut gemm.activation,
-        _ => return false,
-    };
-    slot.is_none() && slot.replace(activation).is_none()
+    match activation_slot(op) {
+        Some(slot @ None) => slot.replace(activation).is_none(),
+        _ => false,
+    }
+}
+
+/// Where an operator that can apply an activation to its sums has it.
+pub(in crate::graph) fn activation_slot(op: &mut Op) -> Option<&mut Option<Activation>> {
+    match op {
+        Op::Conv(conv) => Some(&mut conv.activation),
+        Op::ConvTranspose(conv) => Some(&mut conv.activation),
+        Op::Gemm(gemm) => Some(&mut gemm.activation),
+        _ => None,
+    }
 }

@@ -12,6 +12,7 @@ use super::{Graph, Node, ValueId};
 use crate::error::Result;
 
 pub(crate) use fold_batch_norm::Folded;
+pub(in crate::graph) use fuse_activation::activation_slot;
 
 /// Which rewrites [`optimize`] applies. All by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -3,7 +3,7 @@
 use super::arithmetic::expand;
 use super::{Layer, int, integer, integers, ints, text};
 use crate::ops::rearrange::{AxisMap, Border};
-use crate::ops::{Concat, Gather, OpError, Rearrange, Resample, Reshape};
+use crate::ops::{Concat, Dropout, Gather, OpError, Rearrange, Resample, Reshape};
 use crate::tensor::{DType, Tensor};
 
 pub(super) fn concat(l: &mut Layer, op: &Concat) -> String {
@@ -23,6 +23,15 @@ pub(super) fn reshape(l: &mut Layer, op: &Reshape) -> String {
 pub(super) fn select(l: &mut Layer) -> String {
     let (condition, a, b) = (l.input(0), l.input(1), l.input(2));
     l.emit("Where", &[&condition, &a, &b], vec![])
+}
+
+/// Dropout as it is at inference; with a step it is part of training.
+pub(super) fn dropout(l: &mut Layer, op: &Dropout) -> Result<String, OpError> {
+    if l.info(1).is_some() {
+        return Err(OpError::TrainingOnly);
+    }
+    let (x, rate) = (l.input(0), l.scalar("rate", op.rate));
+    Ok(l.emit("Dropout", &[&x, &rate], vec![]))
 }
 
 /// Gather. In ONNX an index outside the axis is an error; one that is known picks a 0 that is appended to the axis.

@@ -62,6 +62,7 @@ impl From<OpError> for Refusal {
         match e {
             OpError::Shape { expected, actual } => Refusal(format!("expected {expected}, got {actual}")),
             OpError::Window(e) => e.into(),
+            OpError::TrainingOnly => Refusal::from("an operator of training"),
         }
     }
 }

@@ -159,6 +159,52 @@ fn inputs(f: Activation) -> Vec<f32> {
     (-900..=900).map(|i| i as f32 * 0.1).filter(|&x| !positive || x > 0.0).collect()
 }
 
+/// Points between the kinks of all functions.
+fn smooth(f: Activation) -> impl Iterator<Item = f64> {
+    let positive = matches!(f, Log | Sqrt | Reciprocal);
+    (-80..=80).map(|i| f64::from(i) * 0.1 + 0.0123).filter(move |&x| !positive || x > 0.0)
+}
+
+#[test]
+fn slopes_are_those_of_central_differences() {
+    // The difference is off by h^2 / 6 times a third derivative, which is below 20 there, and by rounding.
+    const H: f64 = 1e-5;
+    let others =
+        [LeakyRelu { alpha: -0.5 }, Elu { alpha: -0.7 }, Celu { alpha: -0.7 }, Clip { min: 2.0, max: -1.0 }];
+    for f in ALL.into_iter().chain(others) {
+        for x in smooth(f) {
+            let (low, at, high) = (f.at(x - H).value, f.at(x).value, f.at(x + H).value);
+            let difference = (high - low) / (2.0 * H);
+            let permitted =
+                20.0 * H * H * (1.0 + at.abs() / x.abs().min(1.0).powi(3)) + 1e-15 * at.abs().max(1.0) / H;
+            let slope = f.slope(x).value;
+            assert!(
+                (slope - difference).abs() <= permitted,
+                "{f:?} at {x}: {slope}, by differences {difference}"
+            );
+            if let Some(of_output) = f.slope_of_output(at) {
+                let error = (of_output.value - slope).abs();
+                assert!(
+                    error <= 1e-12 * (1.0 + slope.abs()),
+                    "{f:?} at {x}: {slope}, by the output {of_output:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn slopes_at_kinks_are_those_of_pytorch() {
+    let at = |f: Activation, x: f64| f.slope(x).value;
+    assert_eq!((at(Relu, 0.0), at(Abs, 0.0), at(LeakyRelu { alpha: 0.1 }, 0.0)), (0.0, 0.0, 0.1_f32.into()));
+    assert_eq!((at(Elu { alpha: 0.5 }, 0.0), at(ThresholdedRelu { alpha: 2.0 }, 2.0)), (0.5, 0.0));
+    let relu6 = Clip { min: 0.0, max: 6.0 };
+    assert_eq!((at(relu6, 0.0), at(relu6, 6.0), at(relu6, 5.9)), (0.0, 0.0, 1.0));
+    assert_eq!((at(HardSwish, -3.0), at(HardSwish, 3.0)), (0.0, 1.0));
+    assert_eq!((at(Floor, 2.0), at(Ceil, 0.5), at(Neg, 3.0)), (0.0, 0.0, -1.0));
+    assert!(ALL.iter().all(|f| f.slope(f64::NAN).value.is_nan()));
+}
+
 #[test]
 fn f32_evaluations_lie_within_the_bounds() {
     for f in ALL {

@@ -10,6 +10,7 @@ mod pooling;
 mod random;
 mod reduction;
 mod resize;
+mod training;
 
 use crate::support::oracle::Answer;
 

@@ -28,6 +28,59 @@ pub struct Approx {
     pub error: f64,
 }
 
+/// What the oracle computes with: a number that is exact, or one that was itself computed.
+pub trait Number: Copy + Into<Approx> {}
+
+impl<T: Copy + Into<Approx>> Number for T {}
+
+impl From<f32> for Approx {
+    fn from(value: f32) -> Self {
+        Self::exact(value)
+    }
+}
+
+impl From<f64> for Approx {
+    fn from(value: f64) -> Self {
+        Self::exact(value)
+    }
+}
+
+/// A sum of products while it is added up, in any order.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Products {
+    value: f64,
+    size: f64,
+    inherited: f64,
+    terms: usize,
+}
+
+impl Products {
+    /// Adds `a · b`.
+    pub fn add(&mut self, a: impl Into<Approx>, b: impl Into<Approx>) {
+        let (a, b) = (a.into(), b.into());
+        self.value += a.value * b.value;
+        self.size += (a.value * b.value).abs();
+        self.inherited += a.value.abs() * b.error + b.value.abs() * a.error + a.error * b.error;
+        self.terms += 1;
+    }
+
+    /// How many products were added.
+    pub fn terms(&self) -> usize {
+        self.terms
+    }
+
+    /// The sum, and the magnitude which says with `terms` how far it may be off (see [`super::Answer`]).
+    pub fn finish(&self, terms: usize) -> (f64, f64) {
+        (self.value, self.size + self.inherited / (terms.max(1) as f64 * U))
+    }
+
+    /// An answer of such sums.
+    pub fn answer(shape: Vec<usize>, terms: usize, sums: &[Products]) -> super::Answer {
+        let (value, magnitude) = sums.iter().map(|sum| sum.finish(terms)).unzip();
+        super::Answer { shape, value, magnitude, terms }
+    }
+}
+
 /// The error of one operation with a result `value` that is accurate to `ulps`.
 fn made(value: f64, ulps: f64) -> f64 {
     let flushed = if value.abs() < f64::from(f32::MIN_POSITIVE) { value.abs() } else { 0.0 };

@@ -4,6 +4,7 @@
 //! convolution C M/groups k1 … kn.
 
 use super::activation::Activation;
+use super::approx::{Number, Products};
 use super::{Answer, Exact, count, each_index, per_index, position};
 
 /// How a window moves over the spatial axes; every list has one entry per axis.
@@ -94,7 +95,7 @@ fn joined(head: &[usize], tail: &[usize]) -> Vec<usize> {
 
 /// The matrices whose product with the weights is the convolution: shape `[N, groups, K, P]`, rows
 /// ordered (channel of the group, k1, …, kn), one column per output position, zeros for padding.
-pub fn im2col(x: &[f32], shape: &[usize], groups: usize, window: &Window) -> Exact<f32> {
+pub fn im2col<T: Copy + From<f32>>(x: &[T], shape: &[usize], groups: usize, window: &Window) -> Exact<T> {
     let (batch, channels, input) = (shape[0], shape[1], &shape[2..]);
     assert_eq!(x.len(), count(shape));
     assert_eq!(channels % groups, 0, "channels per group");
@@ -108,7 +109,7 @@ pub fn im2col(x: &[f32], shape: &[usize], groups: usize, window: &Window) -> Exa
                     each_index(&output, |out| {
                         value.push(match window.read(out, tap, input) {
                             Some(i) => x[position(&joined(&[n, group * per_group + c], &i), shape)],
-                            None => 0.0,
+                            None => 0.0.into(),
                         });
                     });
                 });
@@ -151,10 +152,10 @@ impl Epilogue<'_> {
 }
 
 /// Convolution (cross-correlation, as in every neural network library).
-pub fn conv(
-    x: &[f32],
+pub fn conv<N: Number>(
+    x: &[N],
     x_shape: &[usize],
-    w: &[f32],
+    w: &[N],
     w_shape: &[usize],
     groups: usize,
     window: &Window,
@@ -168,26 +169,21 @@ pub fn conv(
     assert_eq!(window.kernel, w_shape[2..], "kernel");
     let output = window.output(input);
     let shape = joined(&[batch, maps], &output);
-    let (mut value, mut magnitude) = (Vec::new(), Vec::new());
-    each_index(&shape, |index| {
+    let sums = per_index(&shape, |index| {
         let (n, m, out) = (index[0], index[1], &index[2..]);
         let first_channel = m / (maps / groups) * per_group;
-        let (mut sum, mut size) = (0.0, 0.0);
+        let mut sum = Products::default();
         each_index(&window.kernel, |tap| {
             let Some(i) = window.read(out, tap, input) else { return };
             for c in 0..per_group {
                 let a = x[position(&joined(&[n, first_channel + c], &i), x_shape)];
                 let b = w[position(&joined(&[m, c], tap), w_shape)];
-                let product = f64::from(a) * f64::from(b);
-                sum += product;
-                size += product.abs();
+                sum.add(a, b);
             }
         });
-        value.push(sum);
-        magnitude.push(size);
+        sum
     });
-    let terms = per_group * count(&window.kernel);
-    epilogue.finish(Answer { shape, value, magnitude, terms })
+    epilogue.finish(Products::answer(shape, per_group * count(&window.kernel), &sums))
 }
 
 /// Winograd's filtering F(m x m, 3 x 3) along one axis, as the magnitudes of its matrices: A^T, G and B^T (Lavin & Gray,
@@ -279,10 +275,10 @@ pub fn winograd(
 }
 
 /// Transposed convolution: every input adds its multiple of the kernel to the output it would read.
-pub fn conv_transpose(
-    x: &[f32],
+pub fn conv_transpose<N: Number>(
+    x: &[N],
     x_shape: &[usize],
-    w: &[f32],
+    w: &[N],
     w_shape: &[usize],
     groups: usize,
     window: &Window,
@@ -303,9 +299,7 @@ pub fn conv_transpose(
         })
         .collect();
     let shape = joined(&[batch, per_group * groups], &output);
-    let mut value = vec![0.0; count(&shape)];
-    let mut magnitude = value.clone();
-    let mut terms = vec![0_usize; value.len()];
+    let mut sums = vec![Products::default(); count(&shape)];
     each_index(x_shape, |index| {
         let (n, c, i) = (index[0], index[1], &index[2..]);
         let group = c / (channels / groups);
@@ -316,15 +310,45 @@ pub fn conv_transpose(
                 let at = position(&joined(&[n, group * per_group + m], &o), &shape);
                 let a = x[position(index, x_shape)];
                 let b = w[position(&joined(&[c, m], tap), w_shape)];
-                let product = f64::from(a) * f64::from(b);
-                value[at] += product;
-                magnitude[at] += product.abs();
-                terms[at] += 1;
+                sums[at].add(a, b);
             }
         });
     });
-    let terms = terms.into_iter().max().unwrap_or(0).max(1);
-    epilogue.finish(Answer { shape, value, magnitude, terms })
+    let terms = sums.iter().map(Products::terms).max().unwrap_or(0).max(1);
+    epilogue.finish(Products::answer(shape, terms, &sums))
+}
+
+/// The gradient of a convolution's weights from `dy`, the gradient of its output: each output's is spread over the weights
+/// that it was made with, times what they met.
+pub fn conv_weight<N: Number>(
+    x: &[N],
+    x_shape: &[usize],
+    dy: &[N],
+    dy_shape: &[usize],
+    groups: usize,
+    window: &Window,
+) -> Answer {
+    let (channels, input) = (x_shape[1], &x_shape[2..]);
+    let maps = dy_shape[1];
+    assert_eq!((x.len(), dy.len()), (count(x_shape), count(dy_shape)));
+    assert_eq!(dy_shape[2..], window.output(input), "positions");
+    let per_group = channels / groups;
+    let shape = joined(&[maps, per_group], &window.kernel);
+    let mut sums = vec![Products::default(); count(&shape)];
+    each_index(dy_shape, |index| {
+        let (n, m, out) = (index[0], index[1], &index[2..]);
+        let first_channel = m / (maps / groups) * per_group;
+        each_index(&window.kernel, |tap| {
+            let Some(i) = window.read(out, tap, input) else { return };
+            for c in 0..per_group {
+                let at = position(&joined(&[m, c], tap), &shape);
+                let a = dy[position(index, dy_shape)];
+                let b = x[position(&joined(&[n, first_channel + c], &i), x_shape)];
+                sums[at].add(a, b);
+            }
+        });
+    });
+    Products::answer(shape, (x_shape[0] * count(&dy_shape[2..])).max(1), &sums)
 }
 
 /// Sums the columns of an im2col matrix back into the input they were read from (the adjoint of

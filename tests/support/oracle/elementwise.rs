@@ -1,6 +1,6 @@
 //! Functions of two tensors, with numpy's broadcasting.
 
-use super::approx::Approx;
+use super::approx::{Approx, Number};
 use super::{Answer, broadcast, broadcast_position, count, per_index};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +30,9 @@ impl Binary {
     ];
 
     /// The function of two inputs; NaN in either gives NaN.
-    pub fn at(self, x: f32, y: f32) -> Approx {
-        let (a, b) = (Approx::exact(x), Approx::exact(y));
+    pub fn at(self, x: impl Number, y: impl Number) -> Approx {
+        let (a, b): (Approx, Approx) = (x.into(), y.into());
+        let (x, y) = (a.value, b.value);
         if x.is_nan() || y.is_nan() {
             return Approx::exact(f32::NAN);
         }
@@ -67,7 +68,7 @@ impl Binary {
 }
 
 /// `op(a, b)` over the broadcast shape.
-pub fn binary(op: Binary, a: &[f32], a_shape: &[usize], b: &[f32], b_shape: &[usize]) -> Answer {
+pub fn binary<N: Number>(op: Binary, a: &[N], a_shape: &[usize], b: &[N], b_shape: &[usize]) -> Answer {
     assert_eq!((a.len(), b.len()), (count(a_shape), count(b_shape)));
     let shape = broadcast(a_shape, b_shape);
     let elements = per_index(&shape, |index| {

@@ -1,6 +1,7 @@
 //! Matrix products.
 
-use super::{Answer, broadcast, broadcast_position, count, each_index, position};
+use super::approx::{Number, Products};
+use super::{Answer, broadcast, broadcast_position, count, per_index, position};
 
 /// `alpha · op(A) op(B) + beta · C` with op the transpose where asked; C broadcasts to the result.
 /// `a_shape` and `b_shape` are the shapes as stored.
@@ -42,7 +43,7 @@ pub fn gemm(
 }
 
 /// numpy's matmul: leading axes broadcast, a vector on the left is a row, on the right a column.
-pub fn matmul(a: &[f32], a_shape: &[usize], b: &[f32], b_shape: &[usize]) -> Answer {
+pub fn matmul<N: Number>(a: &[N], a_shape: &[usize], b: &[N], b_shape: &[usize]) -> Answer {
     assert_eq!((a.len(), b.len()), (count(a_shape), count(b_shape)));
     let left = if a_shape.len() == 1 { vec![1, a_shape[0]] } else { a_shape.to_vec() };
     let right = if b_shape.len() == 1 { vec![b_shape[0], 1] } else { b_shape.to_vec() };
@@ -51,23 +52,18 @@ pub fn matmul(a: &[f32], a_shape: &[usize], b: &[f32], b_shape: &[usize]) -> Ans
     let (m, k, n) = (a_matrix[0], a_matrix[1], b_matrix[1]);
     assert_eq!(k, b_matrix[0], "inner sizes of {a_shape:?} and {b_shape:?}");
     let batch = broadcast(a_batch, b_batch);
-    let (mut value, mut magnitude) = (Vec::new(), Vec::new());
-    each_index(&[batch.as_slice(), &[m, n]].concat(), |index| {
+    let sums = per_index(&[batch.as_slice(), &[m, n]].concat(), |index| {
         let (at, cell) = index.split_at(batch.len());
         let a_start = broadcast_position(at, a_batch) * m * k;
         let b_start = broadcast_position(at, b_batch) * k * n;
-        let (mut sum, mut size) = (0.0, 0.0);
+        let mut sum = Products::default();
         for inner in 0..k {
-            let x = f64::from(a[a_start + cell[0] * k + inner]);
-            let y = f64::from(b[b_start + inner * n + cell[1]]);
-            sum += x * y;
-            size += (x * y).abs();
+            sum.add(a[a_start + cell[0] * k + inner], b[b_start + inner * n + cell[1]]);
         }
-        value.push(sum);
-        magnitude.push(size);
+        sum
     });
     let mut shape = batch;
     shape.extend((a_shape.len() > 1).then_some(m));
     shape.extend((b_shape.len() > 1).then_some(n));
-    Answer { shape, value, magnitude, terms: k }
+    Products::answer(shape, k, &sums)
 }

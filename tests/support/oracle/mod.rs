@@ -14,6 +14,7 @@ pub mod normalization;
 pub mod pooling;
 pub mod reduction;
 pub mod resize;
+pub mod training;
 
 use approx::Approx;
 

@@ -1,12 +1,12 @@
 //! Softmax and its kin, and the normalisation layers.
 
-use super::approx::Approx;
+use super::approx::{Approx, Number};
 use super::reduction::{Arg, arg};
 use super::{Answer, Exact, broadcast_position, count, per_index, position, with_axis};
 
 /// The elements along `axis` through `index`.
-fn along(x: &[f32], shape: &[usize], index: &[usize], axis: usize) -> Vec<Approx> {
-    (0..shape[axis]).map(|i| Approx::exact(x[position(&with_axis(index, axis, i), shape)])).collect()
+fn along(x: &[impl Number], shape: &[usize], index: &[usize], axis: usize) -> Vec<Approx> {
+    (0..shape[axis]).map(|i| x[position(&with_axis(index, axis, i), shape)].into()).collect()
 }
 
 fn largest(list: &[Approx]) -> Approx {
@@ -14,7 +14,7 @@ fn largest(list: &[Approx]) -> Approx {
 }
 
 /// exp(x - max) / Σ exp(x - max) along one axis.
-pub fn softmax(x: &[f32], shape: &[usize], axis: usize) -> Answer {
+pub fn softmax(x: &[impl Number], shape: &[usize], axis: usize) -> Answer {
     let elements = per_index(shape, |index| {
         let list = along(x, shape, index, axis);
         let shift = largest(&list);
@@ -24,7 +24,7 @@ pub fn softmax(x: &[f32], shape: &[usize], axis: usize) -> Answer {
 }
 
 /// x - max - log Σ exp(x - max) along one axis.
-pub fn log_softmax(x: &[f32], shape: &[usize], axis: usize) -> Answer {
+pub fn log_softmax(x: &[impl Number], shape: &[usize], axis: usize) -> Answer {
     let elements = per_index(shape, |index| {
         let list = along(x, shape, index, axis);
         let shift = largest(&list);
@@ -45,38 +45,38 @@ pub fn hardmax(x: &[f32], shape: &[usize], axis: usize) -> Exact<f32> {
 
 /// Inference batch normalisation of N C …: scale · (x - mean) / √(variance + epsilon) + bias, each per
 /// channel. The bound covers both that form and the folded one, a·x + (bias - a·mean).
-pub fn batch_norm(
-    x: &[f32],
+pub fn batch_norm<N: Number>(
+    x: &[N],
     shape: &[usize],
-    scale: &[f32],
-    bias: &[f32],
-    mean: &[f32],
-    variance: &[f32],
+    scale: &[N],
+    bias: &[N],
+    mean: &[N],
+    variance: &[N],
     epsilon: f32,
 ) -> Answer {
     let elements = per_index(shape, |index| {
-        let number = |list: &[f32]| Approx::exact(list[index[1]]);
+        let number = |list: &[N]| -> Approx { list[index[1]].into() };
         let a = number(scale) / (number(variance) + Approx::exact(epsilon)).sqrt();
-        Approx::sum([a * Approx::exact(x[position(index, shape)]), -(a * number(mean)), number(bias)])
+        Approx::sum([a * x[position(index, shape)].into(), -(a * number(mean)), number(bias)])
     });
     Answer::from_approx(shape.to_vec(), 1, elements)
 }
 
 /// Scale and bias around (x - mean) / √(variance + epsilon). `set` numbers the set of elements over
 /// which an element's statistics are taken; variances are those of the population, in two passes.
-fn standardized(
-    x: &[f32],
+fn standardized<N: Number>(
+    x: &[N],
     shape: &[usize],
     epsilon: f32,
     set: impl Fn(&[usize]) -> usize,
-    scale: impl Fn(&[usize]) -> Option<f32>,
-    bias: impl Fn(&[usize]) -> Option<f32>,
+    scale: impl Fn(&[usize]) -> Option<N>,
+    bias: impl Fn(&[usize]) -> Option<N>,
 ) -> Answer {
     assert_eq!(x.len(), count(shape));
     let sets = per_index(shape, set);
     let mut members = vec![Vec::new(); sets.iter().max().map_or(0, |last| last + 1)];
     for (i, &s) in sets.iter().enumerate() {
-        members[s].push(Approx::exact(x[i]));
+        members[s].push(x[i].into());
     }
     let statistics: Vec<(Approx, Approx)> = members
         .iter()
@@ -90,12 +90,12 @@ fn standardized(
     let elements = per_index(shape, |index| {
         let i = position(index, shape);
         let (mean, deviation) = statistics[sets[i]];
-        let mut y = (Approx::exact(x[i]) - mean) / deviation;
+        let mut y = (x[i].into() - mean) / deviation;
         if let Some(scale) = scale(index) {
-            y = y * Approx::exact(scale);
+            y = y * scale.into();
         }
         if let Some(bias) = bias(index) {
-            y = y + Approx::exact(bias);
+            y = y + bias.into();
         }
         y
     });
@@ -103,15 +103,15 @@ fn standardized(
 }
 
 /// Layer normalisation over the axes from `axis` on; scale and bias broadcast to `x` as numpy does.
-pub fn layer_norm(
-    x: &[f32],
+pub fn layer_norm<N: Number>(
+    x: &[N],
     shape: &[usize],
     axis: usize,
-    scale: Option<(&[f32], &[usize])>,
-    bias: Option<(&[f32], &[usize])>,
+    scale: Option<(&[N], &[usize])>,
+    bias: Option<(&[N], &[usize])>,
     epsilon: f32,
 ) -> Answer {
-    let read = |from: Option<(&[f32], &[usize])>, index: &[usize]| {
+    let read = |from: Option<(&[N], &[usize])>, index: &[usize]| {
         from.map(|(values, shape)| values[broadcast_position(index, shape)])
     };
     standardized(
@@ -152,18 +152,18 @@ pub fn group_norm(
 
 /// Local response normalisation across channels of N C …:
 /// x / (bias + alpha/size · Σ x²)^beta, the sum over `size` channels of which ⌊(size-1)/2⌋ come before.
-pub fn lrn(x: &[f32], shape: &[usize], size: usize, alpha: f32, beta: f32, bias: f32) -> Answer {
+pub fn lrn(x: &[impl Number], shape: &[usize], size: usize, alpha: f32, beta: f32, bias: f32) -> Answer {
     let elements = per_index(shape, |index| {
         let c = index[1];
         let first = c.saturating_sub((size - 1) / 2);
         let last = (c + size / 2).min(shape[1] - 1);
         let squares = (first..=last).map(|c| {
-            let v = Approx::exact(x[position(&with_axis(index, 1, c), shape)]);
+            let v: Approx = x[position(&with_axis(index, 1, c), shape)].into();
             v * v
         });
         let rate = Approx::exact(alpha) / Approx::exact(size as f64);
         let base = Approx::exact(bias) + rate * Approx::sum(squares);
-        Approx::exact(x[position(index, shape)]) / base.pow(beta.into())
+        x[position(index, shape)].into() / base.pow(beta.into())
     });
     Answer::from_approx(shape.to_vec(), size, elements)
 }

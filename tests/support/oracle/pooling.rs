@@ -1,6 +1,6 @@
 //! Pooling over the spatial axes of N C D1 … Dn.
 
-use super::approx::Approx;
+use super::approx::{Approx, Number, Products};
 use super::convolution::Window;
 use super::{Answer, Exact, count, each_index, position};
 
@@ -35,12 +35,12 @@ fn column_major(flat: usize, shape: &[usize]) -> usize {
 /// Maxima and ONNX's `Indices`: the position of each in the whole input, without padding, the spatial
 /// axes in row-major (`storage_order` 0) or column-major order (1). The first of equals wins; NaN wins
 /// over numbers.
-pub fn max_pool(
-    x: &[f32],
+pub fn max_pool<T: Copy + Into<f64>>(
+    x: &[T],
     shape: &[usize],
     window: &Window,
     storage_order: usize,
-) -> (Exact<f32>, Exact<i64>) {
+) -> (Exact<T>, Exact<i64>) {
     assert_eq!(x.len(), count(shape));
     let out = output_shape(shape, window);
     let (mut value, mut indices) = (Vec::new(), Vec::new());
@@ -48,7 +48,8 @@ pub fn max_pool(
         let reads = taps(index, shape, window);
         let mut best = *reads.first().expect("a window reads at least one element");
         for &at in &reads {
-            if x[at] > x[best] || (x[at].is_nan() && !x[best].is_nan()) {
+            let (new, old): (f64, f64) = (x[at].into(), x[best].into());
+            if new > old || (new.is_nan() && !old.is_nan()) {
                 best = at;
             }
         }
@@ -58,23 +59,60 @@ pub fn max_pool(
     (Exact { shape: out.clone(), value }, Exact { shape: out, value: indices })
 }
 
+/// The gradient of max pooling from `dy`, that of its output: each output's goes to where its maximum is.
+pub fn max_pool_gradient(dy: &[impl Number], indices: &[i64], shape: &[usize]) -> Answer {
+    assert_eq!(dy.len(), indices.len());
+    let mut sums = vec![Products::default(); count(shape)];
+    for (&dy, &at) in dy.iter().zip(indices) {
+        let at = usize::try_from(at).expect("a window reads at least one element");
+        sums[at].add(dy, 1.0);
+    }
+    let terms = sums.iter().map(Products::terms).max().unwrap_or(0).max(1);
+    Products::answer(shape.to_vec(), terms, &sums)
+}
+
+/// What the mean of an output is divided by.
+fn divisor(index: &[usize], shape: &[usize], window: &Window, count_include_pad: bool) -> usize {
+    if !count_include_pad {
+        return taps(index, shape, window).len();
+    }
+    (0..window.kernel.len())
+        .map(|axis| {
+            let end = (shape[2 + axis] + window.pads[axis].1) as isize;
+            (0..window.kernel[axis]).filter(|&k| window.coordinate(axis, index[2 + axis], k) < end).count()
+        })
+        .product()
+}
+
+/// The gradient of average pooling of an input of `shape` from `dy`, that of its output: each element of a window gets the
+/// same share.
+pub fn average_pool_gradient(
+    dy: &[impl Number],
+    shape: &[usize],
+    window: &Window,
+    count_include_pad: bool,
+) -> Answer {
+    let out = output_shape(shape, window);
+    assert_eq!(dy.len(), count(&out));
+    let mut shares = vec![Vec::new(); count(shape)];
+    each_index(&out, |index| {
+        let divisor = divisor(index, shape, window, count_include_pad);
+        let share = dy[position(index, &out)].into() / Approx::exact(divisor as f64);
+        taps(index, shape, window).into_iter().for_each(|at| shares[at].push(share));
+    });
+    let elements = shares.into_iter().map(Approx::sum).collect();
+    Answer::from_approx(shape.to_vec(), 1, elements)
+}
+
 /// Means. With `count_include_pad` the divisor counts padding, but never what overhangs it.
-pub fn average_pool(x: &[f32], shape: &[usize], window: &Window, count_include_pad: bool) -> Answer {
+pub fn average_pool(x: &[impl Number], shape: &[usize], window: &Window, count_include_pad: bool) -> Answer {
     assert_eq!(x.len(), count(shape));
     let out = output_shape(shape, window);
     let mut elements = Vec::new();
     each_index(&out, |index| {
         let reads = taps(index, shape, window);
-        let padded: usize = (0..window.kernel.len())
-            .map(|axis| {
-                let end = (shape[2 + axis] + window.pads[axis].1) as isize;
-                (0..window.kernel[axis])
-                    .filter(|&k| window.coordinate(axis, index[2 + axis], k) < end)
-                    .count()
-            })
-            .product();
-        let divisor = if count_include_pad { padded } else { reads.len() };
-        let sum = Approx::sum(reads.iter().map(|&at| Approx::exact(x[at])));
+        let divisor = divisor(index, shape, window, count_include_pad);
+        let sum = Approx::sum(reads.iter().map(|&at| x[at].into()));
         elements.push(sum / Approx::exact(divisor as f64));
     });
     Answer::from_approx(out, count(&window.kernel), elements)

@@ -1,6 +1,6 @@
 //! Reductions over any set of axes, and the position of extremes along one.
 
-use super::approx::Approx;
+use super::approx::{Approx, Number};
 use super::{Answer, Exact, count, each_index, per_index, position, with_axis};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,11 +33,12 @@ impl Reduce {
     ];
 
     /// The reduction of one list; NaN in it gives NaN.
-    pub fn of(self, x: &[f64]) -> Approx {
-        let each = |f: fn(Approx) -> Approx| Approx::sum(x.iter().map(|&v| f(Approx::exact(v))));
+    pub fn of<N: Number>(self, x: &[N]) -> Approx {
+        let each = |f: fn(Approx) -> Approx| Approx::sum(x.iter().map(|&v| f(v.into())));
         let extreme = |better: fn(f64, f64) -> bool, start: f64| {
-            let pick = |best: f64, &v: &f64| if best.is_nan() || better(best, v) { best } else { v };
-            Approx::exact(x.iter().fold(start, pick))
+            let kept = |best: Approx, v: Approx| best.value.is_nan() || better(best.value, v.value);
+            let pick = |best: Approx, v: Approx| if kept(best, v) { best } else { v };
+            x.iter().fold(Approx::exact(start), |best, &v| pick(best, v.into()))
         };
         let largest = |a, b| a >= b;
         match self {
@@ -45,14 +46,14 @@ impl Reduce {
             Reduce::Mean => each(|v| v) / Approx::exact(x.len() as f64),
             Reduce::Max => extreme(largest, f64::NEG_INFINITY),
             Reduce::Min => extreme(|a, b| a <= b, f64::INFINITY),
-            Reduce::Prod => x.iter().map(|&v| Approx::exact(v)).fold(Approx::exact(1.0), |a, b| a * b),
+            Reduce::Prod => x.iter().fold(Approx::exact(1.0), |product, &v| product * v.into()),
             Reduce::L1 => each(Approx::abs),
             Reduce::L2 => each(|v| v * v).sqrt(),
             Reduce::LogSum => each(|v| v).ln(),
             Reduce::LogSumExp => {
                 // Shifted by the maximum, so that exp cannot overflow.
-                let shift = extreme(largest, f64::NEG_INFINITY);
-                shift + Approx::sum(x.iter().map(|&v| (Approx::exact(v) - shift).exp())).ln()
+                let shift = Approx::exact(extreme(largest, f64::NEG_INFINITY).value);
+                shift + Approx::sum(x.iter().map(|&v| (v.into() - shift).exp())).ln()
             }
             Reduce::SumSquare => each(|v| v * v),
         }
@@ -60,7 +61,7 @@ impl Reduce {
 }
 
 /// The lists that are reduced into each output, for axes that are kept with size 1.
-fn gathered(x: &[f32], shape: &[usize], axes: &[usize]) -> (Vec<usize>, Vec<Vec<f64>>) {
+fn gathered(x: &[impl Number], shape: &[usize], axes: &[usize]) -> (Vec<usize>, Vec<Vec<Approx>>) {
     assert_eq!(x.len(), count(shape));
     let kept: Vec<usize> =
         (0..shape.len()).map(|axis| if axes.contains(&axis) { 1 } else { shape[axis] }).collect();
@@ -68,7 +69,7 @@ fn gathered(x: &[f32], shape: &[usize], axes: &[usize]) -> (Vec<usize>, Vec<Vec<
     each_index(shape, |index| {
         let to: Vec<usize> =
             (0..shape.len()).map(|axis| if axes.contains(&axis) { 0 } else { index[axis] }).collect();
-        lists[position(&to, &kept)].push(f64::from(x[position(index, shape)]));
+        lists[position(&to, &kept)].push(x[position(index, shape)].into());
     });
     (kept, lists)
 }
@@ -81,7 +82,7 @@ fn dropped(kept: Vec<usize>, axes: &[usize], keepdims: bool) -> Vec<usize> {
 }
 
 /// Reduces `axes`, which stay with size 1 where `keepdims`.
-pub fn reduce(kind: Reduce, x: &[f32], shape: &[usize], axes: &[usize], keepdims: bool) -> Answer {
+pub fn reduce(kind: Reduce, x: &[impl Number], shape: &[usize], axes: &[usize], keepdims: bool) -> Answer {
     let (kept, lists) = gathered(x, shape, axes);
     let terms = lists.first().map_or(1, Vec::len);
     let elements = lists.iter().map(|list| kind.of(list)).collect();
@@ -97,7 +98,7 @@ pub enum Arg {
 /// Position along `axis` of the largest or smallest; of equals the first, or the last where asked.
 pub fn arg(
     kind: Arg,
-    x: &[f32],
+    x: &[impl Copy + Into<f64>],
     shape: &[usize],
     axis: usize,
     keepdims: bool,
@@ -105,7 +106,7 @@ pub fn arg(
 ) -> Exact<i64> {
     let kept = with_axis(shape, axis, 1);
     let value = per_index(&kept, |index| {
-        let at = |i: usize| x[position(&with_axis(index, axis, i), shape)];
+        let at = |i: usize| -> f64 { x[position(&with_axis(index, axis, i), shape)].into() };
         let mut best = 0;
         for i in 1..shape[axis] {
             let better = match kind {

@@ -9,15 +9,14 @@
 
 use std::f64::consts::LN_2;
 
-use anyhow::Result;
-use wgpu_cnn::ops::{
+use super::{Operands, on_cpu};
+use crate::error::Result;
+use crate::ops::{
     Activation, BatchNorm, Binary, Conv, ConvTranspose, Gemm, Lrn, Normalize, Op, Pool, PoolKind, Reduce,
     ReduceKind, Resample, Softmax,
 };
-use wgpu_cnn::window::{Axis, Padding, Window};
-use wgpu_cnn::{DType, Tensor};
-
-use crate::layer::{Operands, on_cpu};
+use crate::tensor::{DType, Tensor};
+use crate::window::{Axis, Padding, Window};
 
 /// Half a unit in the last place of 1: what one rounding adds to a number near it.
 const U: f64 = 1.0 / (1_u32 << 24) as f64;
@@ -47,6 +46,9 @@ const ROUNDING: &str = "one operation: WGSL's accuracy";
 const STATISTICS: &str = "mean and variance: K 2^-24 of their terms";
 
 /// The bounds for each output of an operator, `outputs` being the CPU's.
+///
+/// # Errors
+/// Those of the operator on the absolute values of its operands, which it computes on the CPU backend.
 pub fn bounds(op: &Op, operands: &Operands, outputs: &[Tensor]) -> Result<Vec<Bound>> {
     let (Some(Some(x)), Some(y)) = (operands.first(), outputs.first()) else { return Ok(all_exact(outputs)) };
     if x.dtype() != DType::F32 || y.dtype() != DType::F32 {
@@ -75,6 +77,11 @@ pub fn bounds(op: &Op, operands: &Operands, outputs: &[Tensor]) -> Result<Vec<Bo
             let errors = sum(plain.clone().into(), operands, terms)?;
             product(plain.into(), errors, conv.activation, operands, terms, SUM)
         }
+        Op::ConvWeight(conv) => {
+            let dy = operands.get(1).and_then(Option::as_ref).map_or(0, |dy| dy.shape().elements());
+            let filters = y.shape().first().copied().unwrap_or(1).max(1);
+            one(SUM, sum(conv.clone().into(), operands, dy / filters + 2)?)
+        }
         Op::Gemm(gemm) => {
             let plain = Gemm { activation: None, ..gemm.clone() };
             let absolute = Gemm { alpha: gemm.alpha.abs(), beta: gemm.beta.abs(), ..plain.clone() };
@@ -101,6 +108,10 @@ pub fn bounds(op: &Op, operands: &Operands, outputs: &[Tensor]) -> Result<Vec<Bo
                 _ => one(SUM, sum(op.clone(), operands, taps + 5)?),
             }
         }
+        Op::PoolGradient(pool) => {
+            let taps: usize = pool.window.kernel().iter().product();
+            one(SUM, sum(op.clone(), operands, taps + 5)?)
+        }
         Op::Reduce(reduce) if matches!(reduce.kind, ReduceKind::Max | ReduceKind::Min) => {
             Ok(all_exact(outputs))
         }
@@ -124,6 +135,14 @@ pub fn bounds(op: &Op, operands: &Operands, outputs: &[Tensor]) -> Result<Vec<Bo
         }
         Op::BatchNorm(norm) => one(FUNCTION, batch_norm(norm, operands)?),
         Op::Normalize(norm) => normalized(norm, operands, &reals(y)?, outputs),
+        Op::ActivationGradient(op) => {
+            let dy = operands.get(1).and_then(Option::as_ref).map(reals).transpose()?.unwrap_or_default();
+            let triples = reals(x)?.into_iter().zip(dy).zip(reals(y)?);
+            let error = triples.map(|((value, dy), y)| slope_error(op.activation, value, dy, y));
+            one(FUNCTION, error.collect())
+        }
+        Op::Dropout(_) => one(ROUNDING, reals(y)?.iter().map(|y| ULP * y.abs() + TINY).collect()),
+        Op::Sgd(_) | Op::Adam(_) => optimizer_step(operands, outputs),
         Op::ArgReduce(_)
         | Op::Concat(_)
         | Op::Gather(_)
@@ -131,7 +150,6 @@ pub fn bounds(op: &Op, operands: &Operands, outputs: &[Tensor]) -> Result<Vec<Bo
         | Op::Rearrange(_)
         | Op::Reshape(_)
         | Op::Select(_) => Ok(all_exact(outputs)),
-        _ => one("none is known for this operator", vec![f64::INFINITY; y.shape().elements()]),
     }
 }
 
@@ -148,8 +166,11 @@ fn elements_from(operands: &Operands, operand: usize, axis: usize) -> usize {
 /// The operands' absolute values.
 fn absolute(operands: &Operands) -> Result<Operands> {
     let abs = |tensor: &Tensor| -> Result<Tensor> {
+        if tensor.dtype() != DType::F32 {
+            return Ok(tensor.clone());
+        }
         let values = tensor.values::<f32>()?.iter().map(|v| v.abs()).collect();
-        Ok(Tensor::new(tensor.shape().to_vec(), values)?)
+        Tensor::new(tensor.shape().to_vec(), values)
     };
     operands.iter().map(|operand| operand.as_ref().map(abs).transpose()).collect()
 }
@@ -173,7 +194,7 @@ fn winograd(conv: &Conv, operands: &Operands) -> Result<Option<Vec<f32>>> {
     const AMPLIFICATION: f32 = 861.0;
     const REACH: usize = 5;
     let (Some(Some(x)), Some(Some(weight))) = (operands.first(), operands.get(1)) else { return Ok(None) };
-    let axes = conv.window.resolve(x.shape().get(2..).unwrap_or_default())?;
+    let Ok(axes) = conv.window.resolve(x.shape().get(2..).unwrap_or_default()) else { return Ok(None) };
     let suits = |a: &Axis| (a.kernel, a.stride, a.dilation) == (3, 1, 1) && a.before.max(a.after) < 3;
     if axes.len() != 2 || conv.groups != 1 || !axes.iter().all(suits) {
         return Ok(None);
@@ -272,6 +293,42 @@ fn own(activation: Activation, x: f64, y: f64) -> f64 {
         _ => f64::INFINITY,
     };
     error + 4.0 * TINY * (1.0 + a)
+}
+
+/// How far `dy` times the slope of a function at `value` may be off: a part of the result, and where the slope is a
+/// difference, as in `1 - y^2`, a part of `dy`.
+fn slope_error(activation: Activation, value: f64, dy: f64, y: f64) -> f64 {
+    let scale = match activation {
+        Activation::Celu { alpha } => 1.0 / f64::from(alpha).abs(),
+        Activation::Silu { alpha } => f64::from(alpha).abs().max(1.0),
+        _ => 1.0,
+    };
+    let a = (scale * value.abs()).min(128.0);
+    ULP * ((8.0 + 2.0 * a) * y.abs() + (16.0 + 4.0 * a) * dy.abs()) + 4.0 * TINY * (1.0 + a)
+}
+
+/// How far an optimiser's outputs may be off: each is a sum of a few terms of the operands, whose magnitudes add up to
+/// no more than those of the operands and of the step taken.
+fn optimizer_step(operands: &Operands, outputs: &[Tensor]) -> Result<Vec<Bound>> {
+    let mut magnitudes = vec![0.0; outputs[0].shape().elements()];
+    // The rates are the last operand.
+    for tensor in operands.iter().rev().skip(1).flatten() {
+        for (sum, v) in magnitudes.iter_mut().zip(tensor.values::<f32>()?) {
+            *sum += f64::from(v.abs());
+        }
+    }
+    outputs
+        .iter()
+        .map(|output| {
+            let values = output.values::<f32>()?;
+            let errors = magnitudes.iter().zip(values).map(|(sum, &y)| {
+                let y = f64::from(y.abs());
+                // Squares of gradients among them.
+                16.0 * ULP * (sum + sum * sum + y) + TINY
+            });
+            Ok(Bound { errors: Some(errors.collect()), likely: None, source: FUNCTION })
+        })
+        .collect()
 }
 
 /// The relative error of `x` to the power `exponent`, where `log` is the size of `exponent * log2(x)`.
@@ -429,9 +486,9 @@ fn normalized(norm: &Normalize, operands: &Operands, y: &[f64], outputs: &[Tenso
 pub struct Difference {
     /// The largest difference of two elements; infinite where only one of them is NaN.
     pub largest: f64,
-    /// The bound of the element that comes nearest to its own, and that element's difference over it; more than 1 is
-    /// past it.
+    /// The bound of the element that comes nearest to its own.
     pub bound: f64,
+    /// That element's difference over its bound; more than 1 is past it, and infinite past every bound.
     pub of_bound: f64,
 }
 
@@ -514,7 +571,7 @@ pub fn numbers(tensor: &Tensor) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wgpu_cnn::window::Window;
+    use crate::window::Window;
 
     fn tensor(shape: &[usize], f: impl Fn(f64) -> f64) -> Tensor {
         let count: usize = shape.iter().product();
@@ -596,7 +653,7 @@ mod tests {
     }
 
     fn outputs(op: &Op, operands: &Operands) -> Vec<Tensor> {
-        let mut graph = wgpu_cnn::Graph::new("case");
+        let mut graph = crate::Graph::new("case");
         let constants: Vec<_> = operands
             .iter()
             .enumerate()
@@ -605,7 +662,7 @@ mod tests {
         for id in graph.push_node("node", op.clone(), &constants).unwrap() {
             graph.output(id);
         }
-        wgpu_cnn::Device::cpu().compile(&graph).unwrap().run(&[]).unwrap()
+        crate::Device::cpu().compile(&graph).unwrap().run(&[]).unwrap()
     }
 
     #[test]

@@ -1,0 +1,295 @@
+//! The register tile: a few output positions times one or two blocks of filters, summed in vector registers.
+//!
+//! A value of the input is loaded once for all filters of the tile and a weight once for all its positions, so that
+//! nearly every instruction multiplies and adds.
+
+use pulp::{Simd, WithSimd};
+
+use super::{BLOCK, Panel};
+use crate::cpu::activation;
+use crate::ops::Activation;
+use crate::window::Axis;
+
+/// Vector registers beside the sums: weights, and a value of the input.
+const OTHER_REGISTERS: usize = 4;
+
+/// How a window lies over one image.
+pub(super) struct Geometry {
+    axes: [Axis; 3],
+    taps: Vec<Tap>,
+    /// Cells of the input.
+    cells: usize,
+    /// Cells from a block to the next.
+    pitch: usize,
+    channels: usize,
+}
+
+/// A cell of the window, counted from its first one: along the axes, and in cells of the input.
+struct Tap {
+    at: [usize; 3],
+    offset: usize,
+}
+
+impl Geometry {
+    pub fn new(axes: [Axis; 3], channels: usize) -> Self {
+        let cells = axes.iter().map(|a| a.input).product();
+        let [_, height, width] = axes;
+        let along = |axis: Axis| (0..axis.kernel).map(move |tap| tap * axis.dilation);
+        let taps = along(axes[0])
+            .flat_map(|z| along(height).flat_map(move |y| along(width).map(move |x| [z, y, x])));
+        let offset = |[z, y, x]: [usize; 3]| (z * height.input + y) * width.input + x;
+        let taps = taps.map(|at| Tap { at, offset: offset(at) }).collect();
+        // Windows of one cell that lie side by side, line behind line: one long line.
+        let pointwise = axes.iter().all(|a| a.kernel == 1 && a.stride == 1 && a.input == a.output);
+        let unit = Axis { input: 1, output: 1, kernel: 1, stride: 1, dilation: 1, before: 0, after: 0 };
+        let line = Axis { input: cells, output: cells, ..unit };
+        Geometry {
+            axes: if pointwise { [unit, unit, line] } else { axes },
+            taps,
+            cells,
+            pitch: cells,
+            channels,
+        }
+    }
+
+    /// Windows of one cell over a line, whose blocks lie `pitch` cells apart.
+    pub fn line(cells: usize, channels: usize, pitch: usize) -> Self {
+        let unit = Axis { input: 1, output: 1, kernel: 1, stride: 1, dilation: 1, before: 0, after: 0 };
+        let line = Axis { input: cells, output: cells, ..unit };
+        Geometry { pitch, ..Geometry::new([unit, unit, line], channels) }
+    }
+
+    /// Cells of the input.
+    pub fn cells(&self) -> usize {
+        self.cells
+    }
+
+    /// The input cell under the first tap of `P` consecutive outputs, along each axis. Before the input these numbers
+    /// wrap around, which makes them larger than any cell.
+    #[inline(always)]
+    fn origins<const P: usize>(&self, first: usize) -> [[usize; 3]; P] {
+        let [depth, height, width] = &self.axes;
+        let origin = |axis: &Axis, o: usize| (o * axis.stride).wrapping_sub(axis.before);
+        let line = first / width.output;
+        let mut at = [line / height.output, line % height.output, first % width.output];
+        std::array::from_fn(|_| {
+            let here = [origin(depth, at[0]), origin(height, at[1]), origin(width, at[2])];
+            at[2] += 1;
+            if at[2] == width.output {
+                at = [at[0], at[1] + 1, 0];
+                if at[1] == height.output {
+                    at = [at[0] + 1, 0, 0];
+                }
+            }
+            here
+        })
+    }
+
+    /// The number of a cell.
+    #[inline(always)]
+    fn cell(&self, [z, y, x]: [usize; 3]) -> usize {
+        let [_, height, width] = &self.axes;
+        z.wrapping_mul(height.input).wrapping_add(y).wrapping_mul(width.input).wrapping_add(x)
+    }
+
+    /// Whether all taps of a window that starts there lie on the input.
+    #[inline(always)]
+    fn inside(&self, origin: [usize; 3]) -> bool {
+        let fits = |(axis, at): (&Axis, usize)| {
+            at < axis.input && (axis.kernel - 1) * axis.dilation < axis.input - at
+        };
+        self.axes.iter().zip(origin).all(fits)
+    }
+}
+
+/// Consecutive output positions of one image, and one or two blocks of filters.
+///
+/// `B` is the number of channels that lie side by side in the input.
+pub(super) struct Chunk<'a, const B: usize> {
+    pub geometry: &'a Geometry,
+    pub activation: Option<Activation>,
+    /// The image: a cell after another, block after block; what comes after it is not read.
+    pub x: &'a [[f32; B]],
+    /// The filters' panel.
+    pub panel: Panel<'a>,
+    /// The same positions as `out`, or empty.
+    pub residual: [&'a [f32]; 2],
+    /// The positions, of each block of filters; the second may be empty.
+    pub out: [&'a mut [f32]; 2],
+    /// The first position.
+    pub first: usize,
+}
+
+impl<const B: usize> WithSimd for Chunk<'_, B> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        // A constant: what other processors need is not compiled.
+        match const { BLOCK / S::F32_LANES } {
+            1 if self.panel.width > BLOCK => self.tiles::<S, 2>(simd),
+            1 => self.tiles::<S, 1>(simd),
+            2 => self.tiles::<S, 2>(simd),
+            4 => self.tiles::<S, 4>(simd),
+            // A processor without vectors.
+            _ => self.tiles::<S, 16>(simd),
+        }
+    }
+}
+
+impl<const B: usize> Chunk<'_, B> {
+    /// The largest tiles first; what they leave over goes to smaller ones.
+    #[inline(always)]
+    fn tiles<S: Simd, const V: usize>(&mut self, simd: S) {
+        let mut at = 0;
+        at = self.tiles_of::<S, 14, V>(simd, at);
+        at = self.tiles_of::<S, 8, V>(simd, at);
+        at = self.tiles_of::<S, 7, V>(simd, at);
+        at = self.tiles_of::<S, 6, V>(simd, at);
+        at = self.tiles_of::<S, 4, V>(simd, at);
+        self.tiles_of::<S, 1, V>(simd, at);
+    }
+
+    #[inline(always)]
+    fn tiles_of<S: Simd, const P: usize, const V: usize>(&mut self, simd: S, mut at: usize) -> usize {
+        // 15 to 17 divide better by smaller tiles.
+        let fits = |rest: usize| rest >= P && (P != 14 || !(15..18).contains(&rest));
+        if const { P > 1 && P * V + OTHER_REGISTERS > S::REGISTER_COUNT } {
+            return at;
+        }
+        let positions = self.out[0].len() / BLOCK;
+        while fits(positions - at) {
+            simd.vectorize(Tile::<P, V, B> { chunk: self, at });
+            at += P;
+        }
+        at
+    }
+}
+
+/// `P` positions of a chunk from `at` on, times `V` vectors of filters.
+struct Tile<'a, 'b, const P: usize, const V: usize, const B: usize> {
+    chunk: &'b mut Chunk<'a, B>,
+    at: usize,
+}
+
+impl<const P: usize, const V: usize, const B: usize> WithSimd for Tile<'_, '_, P, V, B> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Tile { chunk, at } = self;
+        let geometry = chunk.geometry;
+        let (panel, _) = S::as_simd_f32s(chunk.panel.words).0.as_chunks::<V>();
+        let Some((&bias, mut rows)) = panel.split_first() else { return };
+        let mut sums = [bias; P];
+
+        let origins: [[usize; 3]; P] = geometry.origins(chunk.first + at);
+        let cells = origins.map(|origin| geometry.cell(origin));
+        let inside = origins.iter().all(|&origin| geometry.inside(origin));
+        let mut channels = geometry.channels;
+        for block in chunk.x.chunks(geometry.pitch).take(channels.div_ceil(B)) {
+            let block = &block[..geometry.cells];
+            let lanes = channels.min(B);
+            channels -= lanes;
+            for tap in &geometry.taps {
+                let (weights, rest) = rows.split_at(lanes);
+                rows = rest;
+                let x = |p: usize| &block[cells[p].wrapping_add(tap.offset)];
+                if inside {
+                    multiply_add(simd, std::array::from_fn(x), weights, &mut sums);
+                    continue;
+                }
+                let on_input = |p: usize| {
+                    let axes = geometry.axes.iter().zip(origins[p]).zip(tap.at);
+                    axes.into_iter().all(|((axis, origin), tap)| origin.wrapping_add(tap) < axis.input)
+                };
+                let on_input: [bool; P] = std::array::from_fn(on_input);
+                if on_input.contains(&true) {
+                    let x = std::array::from_fn(|p| if on_input[p] { x(p) } else { &[0.0; B] });
+                    multiply_add(simd, x, weights, &mut sums);
+                }
+            }
+        }
+
+        // The sums stay in registers only if every index into them is known to the compiler.
+        let per_block = BLOCK / S::F32_LANES;
+        let range = at * BLOCK..(at + P) * BLOCK;
+        for v in 0..V {
+            let (block, lane) = (v / per_block, v % per_block);
+            if let Some(residual) = chunk.residual[block].get(range.clone()) {
+                let (residual, _) = S::as_simd_f32s(residual);
+                for p in 0..P {
+                    sums[p][v] = simd.add_f32s(sums[p][v], residual[p * per_block + lane]);
+                }
+            }
+        }
+        activate(simd, chunk.activation, sums.as_flattened_mut());
+        for v in 0..V {
+            let (block, lane) = (v / per_block, v % per_block);
+            let (out, _) = S::as_mut_simd_f32s(&mut chunk.out[block][range.clone()]);
+            for p in 0..P {
+                out[p * per_block + lane] = sums[p][v];
+            }
+        }
+        if !in_registers(chunk.activation) {
+            for out in chunk.out.iter_mut().filter(|out| !out.is_empty()) {
+                activation::apply(chunk.activation, &mut out[range.clone()]);
+            }
+        }
+    }
+}
+
+/// Adds to the sums of each position its channels times their weights.
+#[inline(always)]
+fn multiply_add<S: Simd, const P: usize, const V: usize, const B: usize>(
+    simd: S,
+    x: [&[f32; B]; P],
+    weights: &[[S::f32s; V]],
+    sums: &mut [[S::f32s; V]; P],
+) {
+    if let Some(weights) = weights.first_chunk::<B>() {
+        for c in 0..B {
+            add_channel(simd, &x, c, &weights[c], sums);
+        }
+    } else {
+        for (c, weights) in weights.iter().enumerate().take(B) {
+            add_channel(simd, &x, c, weights, sums);
+        }
+    }
+}
+
+#[inline(always)]
+fn add_channel<S: Simd, const P: usize, const V: usize, const B: usize>(
+    simd: S,
+    x: &[&[f32; B]; P],
+    channel: usize,
+    weights: &[S::f32s; V],
+    sums: &mut [[S::f32s; V]; P],
+) {
+    for p in 0..P {
+        let x = simd.splat_f32s(x[p][channel]);
+        for v in 0..V {
+            sums[p][v] = simd.mul_add_e_f32s(x, weights[v], sums[p][v]);
+        }
+    }
+}
+
+/// The activations that [`activate`] knows.
+pub(super) fn in_registers(activation: Option<Activation>) -> bool {
+    matches!(activation, None | Some(Activation::Relu | Activation::Clip { .. }))
+}
+
+/// Applies those that take an instruction or two; any other leaves the values as they are. NaN stays NaN.
+#[inline(always)]
+pub(super) fn activate<S: Simd>(simd: S, activation: Option<Activation>, values: &mut [S::f32s]) {
+    let (min, max) = match activation {
+        Some(Activation::Relu) => (0.0, f32::INFINITY),
+        Some(Activation::Clip { min, max }) => (min, max),
+        _ => return,
+    };
+    let (min, max) = (simd.splat_f32s(min), simd.splat_f32s(max));
+    for value in values {
+        let x = simd.select_f32s(simd.less_than_f32s(*value, min), min, *value);
+        *value = simd.select_f32s(simd.less_than_f32s(max, x), max, x);
+    }
+}
