@@ -13,7 +13,7 @@ mod pool;
 mod product;
 mod winograd;
 
-pub(super) use concat::{concat, concat_variants};
+pub(super) use concat::{concat, concat_variants, slices};
 pub(super) use conv::{conv, conv_variants};
 pub(super) use linear::{linear, linear_variants};
 pub(super) use map::{binary_variants, map, map_variants};
