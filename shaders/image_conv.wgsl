@@ -18,6 +18,9 @@ struct Params {
     filters: u32,
     // Channels in the last texel of the output; the others are kept at 0.
     last_lanes: u32,
+    // The output may be channels among others: texels before its first image, and between its images.
+    start: u32,
+    gap: u32,
     input_height: u32,
     input_width: u32,
     output_height: u32,
@@ -109,6 +112,7 @@ fn main(
     if i % params.lanes >= params.count {
         return;
     }
+    let moved = params.start + image * params.gap;
     for (var f = 0u; f < FILTERS; f++) {
         if filter_ + f < params.filters {
             var shift = vec4<f32>();
@@ -123,7 +127,7 @@ fn main(
                         value += textureLoad(residual, texel_at(to + p));
                     }
                     let last = filter_ + f + 1u == params.filters;
-                    textureStore(output, texel_at(to + p), mask(activate4(value), last, params.last_lanes));
+                    textureStore(output, texel_at(to + moved + p), mask(activate4(value), last, params.last_lanes));
                 }
             }
         }

@@ -5,6 +5,9 @@ struct Params {
     count: u32,
     across: u32,
     depth: u32,
+    // The output may be channels among others: texels before its first image, and between its images.
+    start: u32,
+    gap: u32,
     input_height: u32,
     input_width: u32,
     output_height: u32,
@@ -78,18 +81,19 @@ fn main(
         }
     }
 
+    let moved = params.start + plane / params.depth * params.gap;
     var shift = vec4<f32>();
     if HAS_BIAS {
         shift = bias[c];
     }
     for (var p = 0u; p < PIXELS; p++) {
         if x + p < params.output_width {
-            let texel = texel_at((plane * params.output_height + y) * params.output_width + x + p);
+            let to = (plane * params.output_height + y) * params.output_width + x + p;
             var value = sums[p] + shift;
             if HAS_RESIDUAL {
-                value += textureLoad(residual, texel);
+                value += textureLoad(residual, texel_at(to));
             }
-            textureStore(output, texel, activate4(value));
+            textureStore(output, texel_at(to + moved), activate4(value));
         }
     }
 }

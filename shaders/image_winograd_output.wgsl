@@ -10,6 +10,9 @@ struct Params {
     filters: u32,
     // Channels in the last of them; the others are kept at 0.
     last_lanes: u32,
+    // The output may be channels among others: texels before its first image, and between its images.
+    start: u32,
+    gap: u32,
     height: u32,
     width: u32,
 }
@@ -54,6 +57,7 @@ fn main(
         shift = bias[filter_];
     }
     let last = filter_ + 1u == params.filters;
+    let moved = params.start + image * params.gap;
     let plane = (image * params.filters + filter_) * params.height;
     // Of as many elements as the loop has rounds, so that Mesa unrolls it.
     var columns: array<u32, OUTPUTS>;
@@ -66,12 +70,13 @@ fn main(
         var sums = backward(line);
         for (var y = 0u; y < OUTPUTS; y++) {
             if top + y < params.height && columns[x] < params.width {
-                let at = texel_at((plane + top + y) * params.width + columns[x]);
+                let to = (plane + top + y) * params.width + columns[x];
                 var value = sums[y] + shift;
                 if HAS_RESIDUAL {
-                    value += textureLoad(residual, at);
+                    value += textureLoad(residual, texel_at(to));
                 }
-                textureStore(output, at, mask(activate4(value), last, params.last_lanes));
+                let texel = mask(activate4(value), last, params.last_lanes);
+                textureStore(output, texel_at(to + moved), texel);
             }
         }
     }

@@ -23,9 +23,7 @@ use crate::{devices, model, tensors};
 ///
 /// The bound is no tolerance that someone chose; it follows from the layer and its operands. A sum of K products
 /// (convolution, matrix product, average) may differ by 2 K 2^-24 sum |a b|: in any order of summation each device lies
-/// within half of that of the true sum. The sum of magnitudes is what the same layer makes of absolute values. To a 3x3
-/// convolution, which a GPU may compute in Winograd's form, that form's bound is added: 2 (c + 14) 2^-24 861 times the sum of
-/// the filters' magnitudes times the largest input of a tile.
+/// within half of that of the true sum. The sum of magnitudes is what the same layer makes of absolute values.
 /// Functions may differ by what the WGSL specification allows to the built-ins in their formula. What only selects or
 /// moves elements must agree bit for bit.
 ///

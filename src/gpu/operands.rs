@@ -33,6 +33,11 @@ pub(super) fn record(
         roots: roots(graph, options),
         buffers: vec![None; graph.values().len()],
         images: vec![None; graph.values().len()],
+        // Where variants are asked for, a kernel may be chosen that knows of no images.
+        slices: match options.variant.is_none() && choices.iter().all(Option::is_none) {
+            true => image::slices(graph, &recording),
+            false => vec![None; graph.values().len()],
+        },
     };
     let mut inputs = Vec::new();
     for id in graph.inputs() {
@@ -71,6 +76,18 @@ struct Places {
     roots: Vec<usize>,
     buffers: Vec<Option<BufferId>>,
     images: Vec<Option<(BufferId, image::Layout)>>,
+    /// The image that each value may be computed into, as channels among others.
+    slices: Vec<Option<Slice>>,
+}
+
+/// Channels among those of another value's image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slice {
+    /// The other value, by its index.
+    pub whole: usize,
+    pub layout: image::Layout,
+    /// Where the channels start, in texels in depth.
+    pub start: usize,
 }
 
 impl Places {
@@ -148,6 +165,44 @@ impl Operands<'_> {
     /// The buffer of output `i`, which the node writes unless it asks for an image.
     pub fn result(&self, i: usize) -> BufferId {
         self.results[i]
+    }
+
+    /// Where the node writes output `i`, as channels of this layout: in an image of its own, or among the channels of the
+    /// value that it is joined into.
+    pub fn slice_result(
+        &mut self,
+        i: usize,
+        layout: image::Layout,
+        site: &Site,
+        recording: &mut Recording,
+    ) -> (BufferId, Option<Slice>) {
+        let value = site.node.outputs[i].index();
+        let Some(slice) = self.places.slices[value] else {
+            return (self.image_result(i, layout, site, recording), None);
+        };
+        let name = &site.graph.values()[slice.whole].name;
+        let known = self.places.images[slice.whole].map(|(image, _)| image);
+        let image = known.unwrap_or_else(|| recording.computed_image(name, slice.layout.texels()));
+        self.places.images[slice.whole] = Some((image, slice.layout));
+        self.places.buffers[value] = None;
+        (image, Some(slice))
+    }
+
+    /// Whether operand `i` has been computed into the image of output 0, and that image.
+    pub fn joined(&self, i: usize, site: &Site) -> Option<BufferId> {
+        let value = Self::value(site, i)?;
+        let slice = self.places.slices[value]?;
+        let (image, _) = self.places.images[slice.whole]?;
+        let computed = self.places.buffers[value].is_none() && self.places.images[value].is_none();
+        (computed && slice.whole == site.node.outputs[0].index()).then_some(image)
+    }
+
+    /// Output 0 in the image that its parts have been computed into.
+    pub fn joined_result(&mut self, image: BufferId, layout: image::Layout, site: &Site) -> BufferId {
+        let value = site.node.outputs[0].index();
+        self.places.images[value] = Some((image, layout));
+        self.places.buffers[value] = None;
+        image
     }
 
     /// Output `i` as an image of this layout, which the node writes in place of the buffer.

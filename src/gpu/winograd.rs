@@ -52,22 +52,16 @@ impl Winograd {
         }
     }
 
-    /// G g G^T of a filter `[3, 3]`, row by row.
-    pub fn filter(self, g: &[f32]) -> Vec<f32> {
+    /// G g G^T of a filter `[3, 3]`, row by row, into as many places as there are products.
+    pub fn filter(self, g: &[f32], transformed: &mut [f32]) {
         let rows = self.filter_rows();
-        let mut all = Vec::with_capacity(rows.len() * rows.len());
-        for y in rows {
-            for x in rows {
-                let mut sum = 0.0;
-                for (i, a) in y.iter().enumerate() {
-                    for (j, b) in x.iter().enumerate() {
-                        sum += a * b * f64::from(g[3 * i + j]);
-                    }
-                }
-                all.push(sum as f32);
+        for (y, of_row) in rows.iter().zip(transformed.chunks_exact_mut(rows.len())) {
+            // A row of G g, then its product with each column of G^T.
+            let row: [f64; 3] = std::array::from_fn(|j| (0..3).map(|i| y[i] * f64::from(g[3 * i + j])).sum());
+            for (x, to) in rows.iter().zip(of_row) {
+                *to = row.iter().zip(x).map(|(a, b)| a * b).sum::<f64>() as f32;
             }
         }
-        all
     }
 
     #[cfg(test)]
@@ -119,7 +113,8 @@ mod tests {
     fn a_filter_of_one_corner() {
         let mut g = [0.0; 9];
         g[0] = 6.0;
-        let transformed = Winograd::Four.filter(&g);
+        let mut transformed = [0.0; 36];
+        Winograd::Four.filter(&g, &mut transformed);
         assert_eq!(transformed[..6], [0.375, -0.25, -0.25, 0.0625, 0.0625, 0.0]);
     }
 }

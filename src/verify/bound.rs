@@ -16,7 +16,6 @@ use crate::ops::{
     ReduceKind, Resample, Softmax,
 };
 use crate::tensor::{DType, Tensor};
-use crate::window::{Axis, Padding, Window};
 
 /// Half a unit in the last place of 1: what one rounding adds to a number near it.
 const U: f64 = 1.0 / (1_u32 << 24) as f64;
@@ -40,7 +39,6 @@ pub struct Bound {
 const EXACT: &str = "exact: bit for bit";
 const SUM: &str = "sum: 2 K 2^-24 sum of magnitudes";
 const SUM_THEN: &str = "sum: 2 K 2^-24 sum of magnitudes, through the activation";
-const WINOGRAD: &str = "sum, or Winograd's form: 2 (c + 14) 2^-24 861 sum of tile magnitudes";
 const FUNCTION: &str = "function: WGSL's accuracies";
 const ROUNDING: &str = "one operation: WGSL's accuracy";
 const STATISTICS: &str = "mean and variance: K 2^-24 of their terms";
@@ -61,21 +59,13 @@ pub fn bounds(op: &Op, operands: &Operands, outputs: &[Tensor]) -> Result<Vec<Bo
         Op::Conv(conv) => {
             let plain = Conv { activation: None, ..conv.clone() };
             let terms = elements_from(operands, 1, 1) + 2;
-            let mut errors = sum(plain.clone().into(), operands, terms)?;
-            let mut source = SUM;
-            if let Some(magnitudes) = winograd(conv, operands)? {
-                let more = of_magnitudes(&magnitudes, elements_from(operands, 1, 1) / 9 + 14);
-                errors.iter_mut().zip(more).for_each(|(e, more)| *e += more);
-                source = WINOGRAD;
-            }
-            product(plain.into(), errors, conv.activation, operands, terms, source)
+            product(plain.clone().into(), plain.into(), conv.activation, operands, terms)
         }
         Op::ConvTranspose(conv) => {
             let plain = ConvTranspose { activation: None, ..conv.clone() };
             let taps = elements_from(operands, 1, 2);
             let terms = x.shape().get(1).map_or(0, |c| c / conv.groups.max(1)) * taps + 1;
-            let errors = sum(plain.clone().into(), operands, terms)?;
-            product(plain.into(), errors, conv.activation, operands, terms, SUM)
+            product(plain.clone().into(), plain.into(), conv.activation, operands, terms)
         }
         Op::ConvWeight(conv) => {
             let dy = operands.get(1).and_then(Option::as_ref).map_or(0, |dy| dy.shape().elements());
@@ -86,8 +76,7 @@ pub fn bounds(op: &Op, operands: &Operands, outputs: &[Tensor]) -> Result<Vec<Bo
             let plain = Gemm { activation: None, ..gemm.clone() };
             let absolute = Gemm { alpha: gemm.alpha.abs(), beta: gemm.beta.abs(), ..plain.clone() };
             let k = x.shape().iter().rev().nth(usize::from(gemm.trans_a)).copied().unwrap_or(0);
-            let errors = sum(absolute.into(), operands, k + 3)?;
-            product(plain.into(), errors, gemm.activation, operands, k + 3, SUM)
+            product(plain.into(), absolute.into(), gemm.activation, operands, k + 3)
         }
         Op::Activation(activation) if is_exact(*activation) => Ok(all_exact(outputs)),
         Op::Activation(activation) => {
@@ -178,59 +167,29 @@ fn absolute(operands: &Operands) -> Result<Operands> {
 /// For sums of so many products: `magnitudes` computes them from absolute operands.
 fn sum(magnitudes: Op, operands: &Operands, terms: usize) -> Result<Vec<f64>> {
     let magnitude = on_cpu(magnitudes, &absolute(operands)?)?;
-    Ok(of_magnitudes(magnitude.values::<f32>()?, terms))
-}
-
-/// How far two sums of so many terms and these magnitudes may differ.
-fn of_magnitudes(magnitudes: &[f32], terms: usize) -> Vec<f64> {
     let terms = terms as f64;
-    magnitudes.iter().map(|&m| 2.0 * terms * (U * f64::from(m) + TINY)).collect()
+    Ok(magnitude.values::<f32>()?.iter().map(|&m| 2.0 * terms * (U * f64::from(m) + TINY)).collect())
 }
 
-/// The magnitudes of a 3x3 convolution that a GPU may compute in Winograd's form F(4x4, 3x3); `None` of any other. They are
-/// 861 times the sum over the channels of the filter's magnitudes times the largest input of the tile, as the library derives
-/// where it has that form; no tile reaches further than 5 from any of its outputs' centres.
-fn winograd(conv: &Conv, operands: &Operands) -> Result<Option<Vec<f32>>> {
-    const AMPLIFICATION: f32 = 861.0;
-    const REACH: usize = 5;
-    let (Some(Some(x)), Some(Some(weight))) = (operands.first(), operands.get(1)) else { return Ok(None) };
-    let Ok(axes) = conv.window.resolve(x.shape().get(2..).unwrap_or_default()) else { return Ok(None) };
-    let suits = |a: &Axis| (a.kernel, a.stride, a.dilation) == (3, 1, 1) && a.before.max(a.after) < 3;
-    if axes.len() != 2 || conv.groups != 1 || !axes.iter().all(suits) {
-        return Ok(None);
-    }
-    let absolute = absolute(&vec![Some(x.clone()), Some(weight.clone())])?;
-    let pads = axes.iter().map(|a| (a.before + REACH - 1, a.after + REACH - 1)).collect::<Vec<_>>();
-    let around = Window::new([2 * REACH + 1; 2]).padding(Padding::Explicit(pads));
-    let largest = on_cpu(Pool::new(PoolKind::Max, around), &vec![absolute[0].clone()])?;
-    let [filters, channels] = [weight.shape()[0], weight.shape()[1]];
-    let sums =
-        weight.values::<f32>()?.chunks(9).map(|g| AMPLIFICATION * g.iter().map(|v| v.abs()).sum::<f32>());
-    let sums = Tensor::new([filters, channels, 1, 1], sums.collect::<Vec<_>>())?;
-    let magnitudes = on_cpu(Conv::new(Window::new([1, 1])), &vec![Some(largest), Some(sums)])?;
-    Ok(Some(magnitudes.values::<f32>()?.to_vec()))
-}
-
-/// For sums of so many products, with these errors, that an activation follows.
+/// For sums of so many products that an activation follows.
 fn product(
     plain: Op,
-    errors: Vec<f64>,
+    magnitudes: Op,
     activation: Option<Activation>,
     operands: &Operands,
     terms: usize,
-    source: &'static str,
 ) -> Result<Vec<Bound>> {
+    let errors = sum(magnitudes, operands, terms)?;
     // Roundings go either way, so K of them most likely add up to the square root of K (Higham and Mary, *A New Approach
     // to Probabilistic Rounding Error Analysis*, 2019).
     let likely: Vec<f64> = errors.iter().map(|e| e / (terms as f64).sqrt()).collect();
     let Some(activation) = activation else {
-        return Ok(vec![Bound { errors: Some(errors), likely: Some(likely), source }]);
+        return Ok(vec![Bound { errors: Some(errors), likely: Some(likely), source: SUM }]);
     };
     let arguments = on_cpu(plain, operands)?;
     let errors = moved(activation, &arguments, &errors)?;
     let likely = moved(activation, &arguments, &likely)?;
-    let source = if source == SUM { SUM_THEN } else { source };
-    Ok(vec![Bound { errors: Some(errors), likely: Some(likely), source }])
+    Ok(vec![Bound { errors: Some(errors), likely: Some(likely), source: SUM_THEN }])
 }
 
 /// How far an activation's values may be off where its arguments are off by `errors`.

@@ -1,10 +1,12 @@
 //! Concatenation of two to five tensors along every axis, in every type, bit for bit.
 
-use wgpu_cnn::ops::Concat;
+use wgpu_cnn::graph::Info;
+use wgpu_cnn::ops::{Activation, Concat, Conv};
 use wgpu_cnn::tensor::Element;
+use wgpu_cnn::window::Window;
 use wgpu_cnn::{Device, Graph, PlanOptions, Tensor};
 
-use crate::harness::{Case, each, gpu, values};
+use crate::harness::{Case, each, gpu, tensor, values};
 use crate::support::compare::assert_exact;
 use crate::support::oracle::layout::concat;
 use crate::support::random::{Rng, cases};
@@ -132,4 +134,46 @@ fn a_value_and_itself() {
         let expected = [1.0, 2.0, 1.0, 2.0, 1.0, 2.0, 3.0, 4.0, 3.0, 4.0, 3.0, 4.0];
         assert_exact(&device.info().name, values(&y), &expected);
     }
+}
+
+/// Convolutions and others joined, in a whole network: on software adapters convolutions write their part in place. Small
+/// odd integers, so that sums are exact and both devices must agree bit for bit.
+#[test]
+fn convolutions_joined_in_a_network() {
+    cases(0xcc, 1, |rng| {
+        let mut integers = |shape: &[usize]| {
+            let count = shape.iter().product();
+            tensor(shape, (0..count).map(|_| 2.0 * rng.range(0..4) as f32 - 3.0).collect())
+        };
+        let x = integers(&[2, 4, 5, 6]);
+        let mut graph = Graph::new("joined");
+        let input = graph.input("x", Info::f32(x.shape().clone()));
+        let mut conv = |graph: &mut Graph, name: &str, filters: usize, kernel: usize, groups: usize, on| {
+            let weight =
+                graph.constant(format!("{name} w"), integers(&[filters, 4 / groups, kernel, kernel]));
+            let bias = graph.constant(format!("{name} b"), integers(&[filters]));
+            let window = Window::new([kernel, kernel]).padding(kernel / 2);
+            let op = Conv { groups, ..Conv::new(window) };
+            graph.push_node(name, op, &[Some(on), Some(weight), Some(bias)]).expect("a convolution")[0]
+        };
+        let one = conv(&mut graph, "one", 8, 1, 1, input);
+        let depthwise = conv(&mut graph, "depthwise", 4, 3, 4, input);
+        let twice = conv(&mut graph, "twice", 4, 3, 1, input);
+        let relu = graph.push("relu", Activation::Relu, &[twice]).expect("an activation");
+        let last = conv(&mut graph, "last", 3, 3, 1, twice);
+        let joined = graph.push("joined", Concat { axis: 1 }, &[one, depthwise, twice, relu, last]);
+        let joined = joined.expect("parts that can be joined");
+        graph.output(joined);
+        let mut options = PlanOptions::default();
+        let run = |device: &Device, options: &PlanOptions| {
+            let plan = device.compile_with(&graph, options).expect("a network that compiles");
+            plan.run(std::slice::from_ref(&x)).expect("a network that runs")
+        };
+        let expected = run(&Device::cpu(), &options);
+        for checked in [false, true] {
+            options.checked = checked;
+            let actual = run(gpu(), &options);
+            assert_exact("joined", values(&actual[0]), values(&expected[0]));
+        }
+    });
 }

@@ -110,12 +110,13 @@ impl Answers {
         let all = [Some(&self.direct), self.two.as_ref(), self.four.as_ref()];
         let answers: Vec<&Answer> = match label {
             _ if label.contains("winograd_2") => vec![self.two.as_ref().unwrap_or(&self.direct)],
-            _ if label.contains("winograd_4") || label == "cpu winograd" => {
-                vec![self.four.as_ref().unwrap_or(&self.direct)]
-            }
-            "gpu" | "gpu image_pack" | "gpu image_unpack" | "gpu image_filters" | "gpu image_depthwise" => {
-                all.into_iter().flatten().collect()
-            }
+            _ if label.contains("winograd") => vec![self.four.as_ref().unwrap_or(&self.direct)],
+            "cpu"
+            | "gpu"
+            | "gpu image_pack"
+            | "gpu image_unpack"
+            | "gpu image_filters"
+            | "gpu image_depthwise" => all.into_iter().flatten().collect(),
             _ => vec![&self.direct],
         };
         if !answers.iter().any(|answer| within(&label_and, actual, answer, C).is_ok()) {

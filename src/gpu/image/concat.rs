@@ -1,11 +1,16 @@
 //! Channels of several images one after another.
 
-use super::{GROUP, Layout, kernel, wanted};
+use std::collections::HashSet;
+
+use super::{GROUP, Layout, fits, kernel, wanted};
 use crate::error::Result;
 use crate::gpu::kernel::Kernel;
-use crate::gpu::operands::Operands;
+use crate::gpu::operands::{Operands, Slice};
 use crate::gpu::recording::Recording;
+use crate::graph::{Graph, Info, ValueId};
+use crate::ops::Op;
 use crate::plan::Site;
+use crate::tensor::DType;
 
 fn concat_kernel() -> Kernel {
     kernel("image_concat", include_str!("../../../shaders/image_concat.wgsl"), 1).activation(None)
@@ -24,6 +29,57 @@ struct ConcatParams {
     start: u32,
 }
 
+/// The layouts of images that can be joined along this axis, and of the result: all but the last have whole texels in depth.
+fn layouts<'a>(
+    axis: usize,
+    inputs: impl Iterator<Item = &'a [usize]>,
+    output: &Info,
+) -> Option<(Vec<Layout>, Layout)> {
+    let inputs = inputs.map(Layout::of).collect::<Option<Vec<_>>>()?;
+    let (_, front) = inputs.split_last()?;
+    let whole_texels = front.iter().all(|x| x.channels.is_multiple_of(4));
+    let suits = axis == 1 && output.dtype == DType::F32 && whole_texels;
+    suits.then_some(())?;
+    Some((inputs, Layout::of(&output.shape)?))
+}
+
+/// The values that convolutions can compute into the image of what they are joined into: those that nothing else reads.
+pub(in crate::gpu) fn slices(graph: &Graph, recording: &Recording) -> Vec<Option<Slice>> {
+    let mut slices = vec![None; graph.values().len()];
+    if !recording.software {
+        return slices;
+    }
+    let mut uses = vec![0; graph.values().len()];
+    let read = graph.nodes().iter().flat_map(|node| node.inputs.iter().flatten());
+    read.chain(graph.outputs()).for_each(|id| uses[id.index()] += 1);
+    let convolutions: HashSet<_> = graph
+        .nodes()
+        .iter()
+        .filter(|node| matches!(node.op, Op::Conv(_)))
+        .map(|node| node.outputs[0].index())
+        .collect();
+    for node in graph.nodes() {
+        let Op::Concat(op) = &node.op else { continue };
+        let info = |id: ValueId| &graph.value(id).info;
+        let output = info(node.outputs[0]);
+        let inputs = node.inputs.iter().flatten().map(|id| &info(*id).shape[..]);
+        let Some((inputs, layout)) = layouts(op.axis, inputs, output) else { continue };
+        let all = node.inputs.iter().flatten().map(|id| info(*id)).chain([output]);
+        if !all.into_iter().all(|info| fits(&info.shape, &recording.limits)) {
+            continue;
+        }
+        let mut start = 0;
+        for (id, x) in node.inputs.iter().flatten().zip(inputs) {
+            let value = id.index();
+            if uses[value] == 1 && convolutions.contains(&value) {
+                slices[value] = Some(Slice { whole: node.outputs[0].index(), layout, start });
+            }
+            start += x.depth();
+        }
+    }
+    slices
+}
+
 /// Channels of images one after another, where all but the last input have a multiple of four; false elsewhere.
 pub(in crate::gpu) fn concat(
     axis: usize,
@@ -31,20 +87,25 @@ pub(in crate::gpu) fn concat(
     operands: &mut Operands,
     recording: &mut Recording,
 ) -> Result<bool> {
-    let inputs: Option<Vec<_>> = (0..site.node.inputs.len()).map(|i| Layout::of(site.dims(i))).collect();
-    let (Some(inputs), Some(y)) = (inputs, Layout::of(&site.output(0).shape)) else { return Ok(false) };
-    let whole_texels =
-        inputs.split_last().is_some_and(|(_, front)| front.iter().all(|x| x.channels % 4 == 0));
-    let floats = site.output(0).dtype == crate::tensor::DType::F32;
-    if axis != 1 || !floats || !whole_texels || !wanted(site, recording) {
+    let dims = (0..site.node.inputs.len()).map(|i| site.dims(i));
+    let Some((inputs, y)) = layouts(axis, dims, site.output(0)) else { return Ok(false) };
+    if !wanted(site, recording) {
         return Ok(false);
     }
+    // What convolutions have computed in place is there already.
+    let joined: Vec<_> = (0..inputs.len()).map(|i| operands.joined(i, site)).collect();
     let mut images = Vec::new();
-    for i in 0..inputs.len() {
-        let Some(image) = operands.image(i, site, recording)? else { return Ok(false) };
+    for (i, joined) in joined.iter().enumerate() {
+        let image = if joined.is_some() { None } else { operands.image(i, site, recording)? };
+        if joined.is_none() && image.is_none() {
+            return Ok(false);
+        }
         images.push(image);
     }
-    let output = operands.image_result(0, y, site, recording);
+    let output = match joined.into_iter().flatten().next() {
+        Some(image) => operands.joined_result(image, y, site),
+        None => operands.image_result(0, y, site, recording),
+    };
     let mut start = 0;
     for (x, image) in inputs.iter().zip(images) {
         let own = x.depth() * x.pixels;
@@ -54,8 +115,10 @@ pub(in crate::gpu) fn concat(
             whole: (y.depth() * y.pixels) as u32,
             start: start as u32,
         };
-        let groups = recording.linear(x.texels(), GROUP);
-        recording.dispatch(concat_kernel(), &params, &[image], &[output], groups)?;
+        if let Some(image) = image {
+            let groups = recording.linear(x.texels(), GROUP);
+            recording.dispatch(concat_kernel(), &params, &[image], &[output], groups)?;
+        }
         start += own;
     }
     Ok(true)

@@ -8,7 +8,7 @@ use super::{
 use crate::error::Result;
 use crate::gpu::kernel::Kernel;
 use crate::gpu::memory::fits_image;
-use crate::gpu::operands::Operands;
+use crate::gpu::operands::{Operands, Slice};
 use crate::gpu::ops::every_activation;
 use crate::gpu::recording::{BufferId, Packing, Recording};
 use crate::ops::{Activation, Conv};
@@ -259,6 +259,8 @@ struct ConvParams {
     depth: u32,
     filters: u32,
     last_lanes: u32,
+    start: u32,
+    gap: u32,
     rows: Rows,
 }
 
@@ -268,7 +270,25 @@ struct DepthwiseParams {
     count: u32,
     across: u32,
     depth: u32,
+    start: u32,
+    gap: u32,
     rows: Rows,
+}
+
+/// Where an output's texels go in its image: behind so many, and so many are between its images.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Target {
+    pub start: usize,
+    pub gap: usize,
+}
+
+impl Target {
+    pub fn new(slice: Option<Slice>, own: &Layout) -> Self {
+        slice.map_or(Target::default(), |slice| Target {
+            start: slice.start * own.pixels,
+            gap: (slice.layout.depth() - own.depth()) * own.pixels,
+        })
+    }
 }
 
 /// Records the convolutions of these sizes with weights in [`Filters`]' layout.
@@ -277,7 +297,7 @@ pub(super) fn multiply(
     tile: Tile,
     epilogue: Epilogue,
     reads: &[BufferId; 4],
-    output: BufferId,
+    (output, target): (BufferId, Target),
     recording: &mut Recording,
 ) -> Result<()> {
     let (count, lanes) = sizes.pieces(tile);
@@ -291,6 +311,8 @@ pub(super) fn multiply(
         depth: sizes.depth as u32,
         filters: sizes.filters.div_ceil(4) as u32,
         last_lanes: (sizes.filters - 4 * (sizes.filters.div_ceil(4) - 1)) as u32,
+        start: target.start as u32,
+        gap: target.gap as u32,
         rows: Rows::new(&sizes.vertical, &sizes.horizontal),
     };
     let groups = recording.linear(total, GROUP);
@@ -341,8 +363,9 @@ pub(in crate::gpu) fn conv(
     let bias = bias(site, operands, recording)?;
     let residual = operands.image(3, site, recording)?.unwrap_or(input);
     if let Some((plan, weight)) = winograd {
-        let output = operands.image_result(0, y, site, recording);
-        plan.record(epilogue, weight, [input, bias, residual], output, site, recording)?;
+        let (output, slice) = operands.slice_result(0, y, site, recording);
+        let target = (output, Target::new(slice, &y));
+        plan.record(epilogue, weight, [input, bias, residual], target, site, recording)?;
         return Ok(true);
     }
     let weight = match site.constant(1) {
@@ -356,10 +379,11 @@ pub(in crate::gpu) fn conv(
             filters.computed(name, weight, [x.channels * taps, taps, 1], recording)?
         }
     };
-    let output = operands.image_result(0, y, site, recording);
+    let (output, slice) = operands.slice_result(0, y, site, recording);
+    let target = Target::new(slice, &y);
     let reads = [input, weight, bias, residual];
     if !depthwise {
-        multiply(&sizes, tile, epilogue, &reads, output, recording)?;
+        multiply(&sizes, tile, epilogue, &reads, (output, target), recording)?;
         return Ok(true);
     }
     let pixels = depthwise_pixels(&sizes.horizontal);
@@ -369,6 +393,8 @@ pub(in crate::gpu) fn conv(
         count: count as u32,
         across: across as u32,
         depth: x.depth() as u32,
+        start: target.start as u32,
+        gap: target.gap as u32,
         rows: Rows::new(&sizes.vertical, &sizes.horizontal),
     };
     let kernel = depthwise_kernel(&sizes.shape(), pixels, epilogue);

@@ -60,22 +60,24 @@ impl Filters {
     pub fn constant(self, name: &str, weight: &Tensor, recording: &mut Recording) -> BufferId {
         let layout = format!("image conv {}", self.block);
         let pack = move |values: &[f32], _: &[usize]| {
-            self.pack(|_, f, c, tap| values[(f * self.channels + c) * self.taps + tap])
+            self.pack(|f, c, tap, sets| sets[0] = values[(f * self.channels + c) * self.taps + tap])
         };
         recording.constant_image(format!("{name} weight"), weight, self.texels(), Packing::new(layout, pack))
     }
 
-    /// The words of the image, from the weight of each set, filter, channel and tap.
-    pub fn pack(&self, weight: impl Fn(usize, usize, usize, usize) -> f32) -> Vec<f32> {
+    /// The words of the image; `weights` says the weight of a filter, channel and tap in each set.
+    pub fn pack(&self, mut weights: impl FnMut(usize, usize, usize, &mut [f32])) -> Vec<f32> {
         let mut words = vec![0.0; 4 * self.texels()];
-        for set in 0..self.sets {
-            for f in 0..self.filters {
-                let (block, within) = (f / (4 * self.block), f % (4 * self.block));
-                for c in 0..self.channels {
-                    for tap in 0..self.taps {
-                        let at = ((set * self.blocks() + block) * self.depth() + c / 4) * self.taps + tap;
-                        let texel = (at * self.block + within / 4) * 4 + c % 4;
-                        words[4 * texel + f % 4] = weight(set, f, c, tap);
+        let mut sets = vec![0.0; self.sets];
+        for f in 0..self.filters {
+            let (block, within) = (f / (4 * self.block), f % (4 * self.block));
+            for c in 0..self.channels {
+                for tap in 0..self.taps {
+                    let at = (block * self.depth() + c / 4) * self.taps + tap;
+                    let texel = (at * self.block + within / 4) * 4 + c % 4;
+                    weights(f, c, tap, &mut sets);
+                    for (set, weight) in sets.iter().enumerate() {
+                        words[4 * (set * self.set() + texel) + f % 4] = *weight;
                     }
                 }
             }

@@ -13,7 +13,7 @@ mod pool;
 mod product;
 mod winograd;
 
-pub(super) use concat::{concat, concat_variants};
+pub(super) use concat::{concat, concat_variants, slices};
 pub(super) use conv::{conv, conv_variants};
 pub(super) use linear::{linear, linear_variants};
 pub(super) use map::{binary_variants, map, map_variants};
@@ -216,6 +216,6 @@ fn bias(site: &Site, operands: &mut Operands, recording: &mut Recording) -> Resu
         return Ok(bias);
     }
     let whole = recording.computed(name, channels.next_multiple_of(4));
-    super::ops::copy(bias, whole, channels, recording)?;
+    super::ops::copy_buffer(bias, whole, channels, recording)?;
     Ok(whole)
 }

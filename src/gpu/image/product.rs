@@ -1,7 +1,7 @@
 //! Matrix products as 1x1 convolutions of images: a row of a is a pixel, a column of b a filter. Both are packed by each
 //! run, so this pays where many rows meet many columns.
 
-use super::conv::{Epilogue, Sizes, conv_kernels, multiply};
+use super::conv::{Epilogue, Sizes, Target, conv_kernels, multiply};
 use super::filters::{self, Filters};
 use super::{
     Layout, Steps, bias, is_finite_at_zero, pack_from, pack_kernel, row_axis, unpack_kernel, unpack_to,
@@ -85,7 +85,7 @@ pub(in crate::gpu) fn product(
     let weight = filters.computed(name, b, [filter, channel, 0], recording)?;
     let output = recording.computed_image(format!("{name} product"), y.texels());
     let epilogue = Epilogue { bias: site.input(2).is_some(), residual: false, activation: op.activation };
-    multiply(&sizes, tile, epilogue, &[input, weight, bias, input], output, recording)?;
+    multiply(&sizes, tile, epilogue, &[input, weight, bias, input], (output, Target::default()), recording)?;
     let steps = Steps { image: rows * n, channel: 1, pixel: n };
     unpack_to(operands.result(0), output, &y, steps, recording)?;
     Ok(true)

@@ -1,6 +1,6 @@
 //! 3x3 convolutions over images in Winograd's form: transform, multiply, transform back.
 
-use super::conv::{Epilogue, LOAD, STORE, Sizes, Tile, multiply};
+use super::conv::{Epilogue, LOAD, STORE, Sizes, Target, Tile, multiply};
 use super::filters::Filters;
 use super::{Layout, SMALL_GROUP, kernel, row_axis};
 use crate::error::Result;
@@ -87,6 +87,8 @@ struct OutputParams {
     all_tiles: u32,
     filters: u32,
     last_lanes: u32,
+    start: u32,
+    gap: u32,
     height: u32,
     width: u32,
 }
@@ -187,15 +189,17 @@ impl Plan {
         epilogue: Epilogue,
         weight: &Tensor,
         [input, bias, residual]: [BufferId; 3],
-        output: BufferId,
+        (output, target): (BufferId, Target),
         site: &Site,
         recording: &mut Recording,
     ) -> Result<()> {
         let name = &site.node.name;
         let (form, bank, sizes) = (self.form, self.bank(), self.sizes());
         let packing = Packing::new(format!("image winograd {form:?} {}", bank.block), move |values, _| {
-            let filters: Vec<_> = values.chunks_exact(9).map(|g| form.filter(g)).collect();
-            bank.pack(|product, f, c, _| filters[f * bank.channels + c][product])
+            bank.pack(|f, c, _, products| {
+                let at = 9 * (f * bank.channels + c);
+                form.filter(&values[at..at + 9], products);
+            })
         });
         let weight = recording.constant_image(format!("{name} weight"), weight, bank.texels(), packing);
 
@@ -221,7 +225,7 @@ impl Plan {
         let products = recording.computed_image(format!("{name} products"), self.output_texels());
         let nothing = recording.nothing();
         let reads = [tiled, weight, nothing, tiled];
-        multiply(&sizes, self.tile(), Epilogue::default(), &reads, products, recording)?;
+        multiply(&sizes, self.tile(), Epilogue::default(), &reads, (products, Target::default()), recording)?;
 
         let filters = self.filters.div_ceil(4);
         let count = filters * self.images * self.tiles();
@@ -232,6 +236,8 @@ impl Plan {
             all_tiles,
             filters: filters as u32,
             last_lanes: (self.filters - 4 * (filters - 1)) as u32,
+            start: target.start as u32,
+            gap: target.gap as u32,
             height: self.vertical.output as u32,
             width: self.horizontal.output as u32,
         };

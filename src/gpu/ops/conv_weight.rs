@@ -1,7 +1,7 @@
 //! The gradient of a convolution to its filters: a matrix product whose terms are the output positions of all images, both
 //! operands found where they lie. There are few sums of very many terms, so the terms are cut into slices.
 
-use super::gemm::{self, Form, Params as Product, Source, last_four};
+use super::gemm::{self, Form, Left, Params as Product, Source, last_four};
 use super::{INDEX, conv};
 use crate::error::Result;
 use crate::gpu::cells::{Cells, spatial};
@@ -118,6 +118,6 @@ pub(super) fn record(
     let taps = recording.words(format!("{} taps", site.node.name), conv::taps(of_group, &axes));
     // Neighbours along the terms are neighbours in memory, as in a transposed matrix.
     let form = Form { trans_b: true, ..Form::default() };
-    let operands = (gemm::Left::Stored(gradient), Source::Taps { input, taps });
+    let operands = (Left::Stored(gradient), Source::Taps { input, taps });
     gemm::dispatch(&form, &product, operands, None, None, output, site, recording)
 }

@@ -34,12 +34,11 @@ pub(super) fn record(
     operands: &mut Operands,
     recording: &mut Recording,
 ) -> Result<()> {
-    let step = operands.optional(1, site, recording)?;
+    let Some(step) = operands.optional(1, site, recording)? else {
+        return reshape::copy(site, operands, recording);
+    };
     let x = operands.get(0, site, recording)?;
     let count = site.output(0).shape.elements();
-    let Some(step) = step else {
-        return reshape::copy(x, operands.result(0), count, recording);
-    };
     let params = Params {
         count: count as u32,
         threshold: op.threshold(),

@@ -129,7 +129,6 @@ enum AccessB {
     /// Not transposed, in rows of whole fours.
     Quads,
     Patches,
-    /// Patches transposed, beside a gradient to the outputs as a.
     Taps,
     /// a and b^T both in rows of whole fours; of few rows only.
     Fours,
@@ -219,6 +218,8 @@ const BUSY: usize = 64;
 const MOST_SLICES: usize = 8;
 const LEAST_TERMS: usize = 128;
 
+const FOURS: &str = include_str!("../../../shaders/shared/gemm_fours.wgsl");
+
 fn kernel(name: &str, tiling: Tiling, access: Access, form: &Form) -> Kernel {
     let reads = if matches!(access.b, AccessB::Patches | AccessB::Taps) { 5 } else { 4 };
     let kernel = match tiling {
@@ -234,22 +235,28 @@ fn kernel(name: &str, tiling: Tiling, access: Access, form: &Form) -> Kernel {
         }
     };
     let a = match access {
-        Access { b: AccessB::Taps, .. } => include_str!("../../../shaders/shared/gemm_images.wgsl"),
         Access { packed_a: true, .. } => include_str!("../../../shaders/shared/gemm_a_packed.wgsl"),
-        Access { packed_a: false, .. } => include_str!("../../../shaders/shared/gemm_a.wgsl"),
+        Access { b: AccessB::Taps, .. } => include_str!("../../../shaders/shared/gemm_images.wgsl"),
+        _ => include_str!("../../../shaders/shared/gemm_a.wgsl"),
     };
-    let kernel = match access.b {
-        AccessB::Stored => kernel.with(a).with(include_str!("../../../shaders/shared/gemm_stored.wgsl")),
-        AccessB::Quads => kernel.with(a).with(include_str!("../../../shaders/shared/gemm_quads.wgsl")),
-        AccessB::Patches => kernel.with(a).with(include_str!("../../../shaders/shared/gemm_patches.wgsl")),
-        AccessB::Taps => kernel.with(a).with(include_str!("../../../shaders/shared/gemm_taps.wgsl")),
-        AccessB::Fours => kernel.with(include_str!("../../../shaders/shared/gemm_fours.wgsl")),
+    let b = match access.b {
+        AccessB::Fours => return specialise(kernel.with(FOURS), form),
+        AccessB::Stored => include_str!("../../../shaders/shared/gemm_stored.wgsl"),
+        AccessB::Quads => include_str!("../../../shaders/shared/gemm_quads.wgsl"),
+        AccessB::Patches => include_str!("../../../shaders/shared/gemm_patches.wgsl"),
+        AccessB::Taps => include_str!("../../../shaders/shared/gemm_taps.wgsl"),
     };
-    let edge = matches!(tiling, Tiling::Row(_)) && access.b != AccessB::Fours;
-    let kernel = match edge {
-        true => kernel.with(include_str!("../../../shaders/shared/gemm_fours_edge.wgsl")),
-        false => kernel,
-    };
+    // Four elements at once, from single ones where the operand has no better.
+    let mut kernel = kernel.with(a).with(b);
+    if !access.packed_a {
+        kernel = kernel.with(include_str!("../../../shaders/shared/gemm_quad_a.wgsl"));
+    }
+    if access.b != AccessB::Quads {
+        kernel = kernel.with(include_str!("../../../shaders/shared/gemm_quad_b.wgsl"));
+    }
+    if matches!(tiling, Tiling::Row(_)) {
+        kernel = kernel.with(include_str!("../../../shaders/shared/gemm_fours_edge.wgsl"));
+    }
     specialise(kernel, form)
 }
 
@@ -312,8 +319,8 @@ pub(super) fn conv_variants() -> Vec<Kernel> {
 /// The kernels that sum over a convolution's output positions.
 pub(super) fn tap_variants() -> Vec<Kernel> {
     let form = Form { trans_b: true, ..Form::default() };
-    let taps = Access { packed_a: false, b: AccessB::Taps };
-    let kernels = TILINGS.iter().map(|(name, tiling)| kernel(name, *tiling, taps, &form));
+    let access = Access { packed_a: false, b: AccessB::Taps };
+    let kernels = TILINGS.iter().map(|(name, tiling)| kernel(name, *tiling, access, &form));
     kernels.chain([reduce_kernel(&form)]).collect()
 }
 

@@ -29,7 +29,7 @@ mod select;
 mod sgd;
 mod softmax;
 
-pub(super) use reshape::copy;
+pub(super) use reshape::copy_buffer;
 
 use super::kernel::Kernel;
 use super::operands::Operands;

@@ -30,12 +30,17 @@ pub(super) fn record(
     operands: &mut Operands,
     recording: &mut Recording,
 ) -> Result<()> {
+    copy(site, operands, recording)
+}
+
+/// Copies the first operand to the output.
+pub(super) fn copy(site: &Site, operands: &mut Operands, recording: &mut Recording) -> Result<()> {
     let input = operands.get(0, site, recording)?;
-    copy(input, operands.result(0), site.output(0).shape.elements(), recording)
+    copy_buffer(input, operands.result(0), site.output(0).shape.elements(), recording)
 }
 
 /// Copies the first `count` elements of a buffer.
-pub(in crate::gpu) fn copy(
+pub(in crate::gpu) fn copy_buffer(
     from: BufferId,
     to: BufferId,
     count: usize,
