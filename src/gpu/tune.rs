@@ -13,13 +13,12 @@ use super::operands::{Choice, record};
 use super::ops::variants;
 use super::plan::GpuPlan;
 use super::recording::{BufferId, Recording};
-use crate::cpu::CpuPlan;
 use crate::error::{Error, Result};
 use crate::graph::passes::Passes;
 use crate::graph::{Graph, Info, Node};
 use crate::plan::{PlanOptions, Tuning};
 use crate::tensor::{DType, Tensor};
-use crate::verify::{Bound, Operands, alone, bounds};
+use crate::verify::{Bound, Operands, alone, bounds, reference};
 
 /// Candidates that are measured for a shape, the rule's choice among them.
 const MOST: usize = 8;
@@ -181,7 +180,7 @@ async fn measure(device: &GpuDevice, graph: &Graph, node: &Node, options: &PlanO
     if candidates.len() < 2 {
         return Ok(None);
     }
-    let expected = CpuPlan::compile(&layer, &options)?.run(&inputs)?;
+    let expected = reference(&layer, &inputs)?;
     let task = Task {
         infos: layer.outputs().iter().map(|&id| layer.value(id).info.clone()).collect(),
         inputs: &inputs,
@@ -353,7 +352,7 @@ mod tests {
         let (recording, inputs_of, outputs) = record(&device, &layer, &flat, &[]).unwrap();
         candidates.push(Candidate { choice: flat.variant, recording, inputs: inputs_of, outputs });
         corrupt(&mut candidates[1]);
-        let expected = CpuPlan::compile(&layer, &options).unwrap().run(&inputs).unwrap();
+        let expected = reference(&layer, &inputs).unwrap();
         let task = Task {
             infos: vec![Info::f32(Shape::new([128, 128]).unwrap())],
             inputs: &inputs,

@@ -41,10 +41,15 @@ pub fn run_layer(
     device.compile_with(&graph, &options)?.run(&inputs)
 }
 
+/// What others are compared with: the outputs of a graph on the CPU, as it is written.
+pub(crate) fn reference(graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    CpuPlan::compile(graph, &term_by_term())?.run(inputs)
+}
+
 /// The first output of an operator on the CPU.
 fn on_cpu(op: impl Into<Op>, operands: &Operands) -> Result<Tensor> {
     let (graph, inputs) = single("layer", &op.into(), operands, operands.iter().map(|_| false))?;
-    let outputs = CpuPlan::compile(&graph, &term_by_term())?.run(&inputs)?;
+    let outputs = reference(&graph, &inputs)?;
     outputs.into_iter().next().ok_or_else(|| Error::Graph("an operator without outputs".into()))
 }
 
