@@ -20,9 +20,9 @@ use wgpu_cnn::ops::arg_reduce::ArgOutput;
 use wgpu_cnn::ops::pool::IndexOrder;
 use wgpu_cnn::ops::rearrange::{AxisMap, Border};
 use wgpu_cnn::ops::{
-    Activation, ActivationGradient, Adam, ArgReduce, BatchNorm, Binary, Concat, Conv, ConvTranspose, Dropout,
-    Gather, Gemm, Im2col, Lrn, Normalize, Op, Pool, PoolKind, Rearrange, Reduce, ReduceKind, Resample,
-    Reshape, Select, Sgd, Softmax,
+    Activation, ActivationGradient, Adam, ArgReduce, BatchNorm, Binary, Concat, Conv, ConvTranspose,
+    ConvWeight, Dropout, Gather, Gemm, Im2col, Lrn, Normalize, Op, Pool, PoolGradient, PoolKind, Rearrange,
+    Reduce, ReduceKind, Resample, Reshape, Select, Sgd, Softmax,
 };
 use wgpu_cnn::window::{Padding, Transposed, Window};
 use wgpu_cnn::{DType, Device, Error, Graph, PlanOptions, Shape, Tensor, zoo};
@@ -726,7 +726,20 @@ fn training_steps() -> Vec<(Op, Vec<Vec<usize>>)> {
     vec![
         (ActivationGradient { activation: Activation::Relu }.into(), like(2)),
         (adam.into(), rates(4, 3)),
+        (
+            ConvWeight { window: Window::new([3, 3]), groups: 1 }.into(),
+            vec![vec![1, 2, 5, 5], vec![1, 3, 3, 3]],
+        ),
         (Dropout { rate: 0.5, seed: 0 }.into(), rates(1, 1)),
+        (
+            PoolGradient {
+                kind: PoolKind::Average { count_include_pad: true },
+                window: Window::new([2, 2]).stride([2, 2]),
+                sizes: vec![4, 4],
+            }
+            .into(),
+            vec![vec![1, 2, 2, 2]],
+        ),
         (Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 }.into(), rates(3, 1)),
     ]
 }

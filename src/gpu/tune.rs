@@ -327,11 +327,15 @@ mod tests {
         device.unwrap().expect("the tests need a GPU adapter")
     }
 
-    /// A matrix product, large enough that its time is seen.
+    /// A matrix product, large enough that its time is seen, of too few rows for images.
     fn product() -> Graph {
-        let info = || Info::f32(Shape::new([128, 128]).unwrap());
+        product_of([7, 512], [512, 1024])
+    }
+
+    fn product_of(a: [usize; 2], b: [usize; 2]) -> Graph {
+        let info = |shape: [usize; 2]| Info::f32(Shape::new(shape).unwrap());
         let mut graph = Graph::new("product");
-        let (a, b) = (graph.input("a", info()), graph.input("b", info()));
+        let (a, b) = (graph.input("a", info(a)), graph.input("b", info(b)));
         let c = graph.push("c", Gemm::default(), &[a, b]).unwrap();
         graph.output(c);
         graph
@@ -354,7 +358,7 @@ mod tests {
         corrupt(&mut candidates[1]);
         let expected = reference(&layer, &inputs).unwrap();
         let task = Task {
-            infos: vec![Info::f32(Shape::new([128, 128]).unwrap())],
+            infos: vec![Info::f32(Shape::new([7, 1024]).unwrap())],
             inputs: &inputs,
             bounds: bounds_of(bounds(&node.op, &operands, &expected).unwrap()),
             expected,
@@ -381,7 +385,7 @@ mod tests {
         };
         assert_eq!(winner(corrupt, |bounds| bounds), None);
         // It would have won by its time alone.
-        let lenient = |_| vec![Bound::uniform(1e30, 128 * 128, "anything")];
+        let lenient = |_| vec![Bound::uniform(1e30, 7 * 1024, "anything")];
         assert_eq!(winner(lazy, lenient), Some("lazy"));
     }
 
@@ -418,7 +422,7 @@ mod tests {
 
     #[test]
     fn a_key_tells_layers_apart() {
-        let mut graph = product();
+        let mut graph = product_of([128, 128], [128, 128]);
         let [a, b] = [graph.inputs()[0], graph.inputs()[1]];
         let scaled = Gemm { alpha: 2.0, ..Gemm::default() };
         graph.push("scaled", scaled, &[a, b]).unwrap();

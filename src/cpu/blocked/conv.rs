@@ -207,33 +207,34 @@ impl Layout {
         let (plane, chunk) = (self.cells * BLOCK, self.chunk * BLOCK);
         let image = self.filters.div_ceil(BLOCK) * plane;
         let x = x.chunks_exact(self.channels.div_ceil(B) * self.geometry.cells() * B);
-        let mut tasks = Vec::new();
-        for (n, (x, out)) in x.zip(out.chunks_exact_mut(image)).enumerate() {
+        // Each image's pieces, piece after piece and in each the groups of filters.
+        let tasks = x.zip(out.chunks_exact_mut(image)).enumerate().flat_map(|(n, (x, out))| {
             let mut blocks: Vec<_> =
                 out.chunks_exact_mut(plane).map(|block| block.chunks_mut(chunk)).collect();
-            for first in (0..self.cells).step_by(self.chunk) {
-                for (group, blocks) in blocks.chunks_mut(self.tile_blocks).enumerate() {
-                    let mut out = [&mut [][..], &mut []];
-                    for (out, block) in out.iter_mut().zip(blocks) {
-                        *out = block.next().unwrap_or_default();
-                    }
-                    let at = n * image + group * self.tile_blocks * plane + first * BLOCK;
-                    let residual = [0, 1].map(|i| match residual.get(at + i * plane..) {
-                        Some(residual) if !residual.is_empty() => &residual[..out[i].len()],
-                        _ => &[],
-                    });
-                    tasks.push(Chunk {
-                        geometry: &self.geometry,
-                        activation: self.activation,
-                        x: x.as_chunks::<B>().0,
-                        panel: self.panel(panels, group),
-                        residual,
-                        out,
-                        first,
-                    });
+            let groups = blocks.len().div_ceil(self.tile_blocks);
+            (0..self.cells.div_ceil(self.chunk) * groups).map(move |task| {
+                let (first, group) = (task / groups * self.chunk, task % groups);
+                let mut out = [&mut [][..], &mut []];
+                let own = blocks[group * self.tile_blocks..].iter_mut().take(self.tile_blocks);
+                for (out, block) in out.iter_mut().zip(own) {
+                    *out = block.next().unwrap_or_default();
                 }
-            }
-        }
+                let at = n * image + group * self.tile_blocks * plane + first * BLOCK;
+                let residual = [0, 1].map(|i| match residual.get(at + i * plane..) {
+                    Some(residual) if !residual.is_empty() => &residual[..out[i].len()],
+                    _ => &[],
+                });
+                Chunk {
+                    geometry: &self.geometry,
+                    activation: self.activation,
+                    x: x.as_chunks::<B>().0,
+                    panel: self.panel(panels, group),
+                    residual,
+                    out,
+                    first,
+                }
+            })
+        });
         for_each(tasks, self.parallel, |chunk| Arch::new().dispatch(chunk));
     }
 }

@@ -120,20 +120,19 @@ impl Layout {
         let parts = if parallel { (4 * rayon::current_num_threads()).div_ceil(self.planes) } else { 1 };
         let part = lines.div_ceil(parts);
         let blocks = self.channels.div_ceil(BLOCK);
-        let mut tasks = Vec::new();
-        for (plane, out) in out.chunks_exact_mut(self.output * BLOCK).enumerate() {
-            for (i, out) in out.chunks_mut(part * width * BLOCK).enumerate() {
+        let tasks = out.chunks_exact_mut(self.output * BLOCK).enumerate().flat_map(|(plane, out)| {
+            out.chunks_mut(part * width * BLOCK).enumerate().map(move |(i, out)| {
                 let at = (plane * self.output + i * part * width) * BLOCK;
-                tasks.push(Lines {
+                Lines {
                     layout: self,
                     x: &x[plane * self.input * BLOCK..][..self.input * BLOCK],
                     weights: &weights[plane % blocks * BLOCK * (1 + self.taps)..][..BLOCK * (1 + self.taps)],
                     residual: if residual.is_empty() { &[] } else { &residual[at..][..out.len()] },
                     out,
                     first: i * part,
-                });
-            }
-        }
+                }
+            })
+        });
         for_each(tasks, parallel, |lines| Arch::new().dispatch(lines));
     }
 }

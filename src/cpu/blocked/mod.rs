@@ -130,12 +130,11 @@ struct Panel<'a> {
 }
 
 /// Does `work` with each item, in their order; where `parallel`, all cores take items as they come to need them.
-fn for_each<T: Send>(items: Vec<T>, parallel: bool, work: impl Fn(T) + Sync) {
-    if !parallel || items.len() < 2 {
-        return items.into_iter().for_each(work);
+fn for_each<T: Send>(items: impl Iterator<Item = T> + Send, parallel: bool, work: impl Fn(T) + Sync) {
+    if !parallel {
+        return items.for_each(work);
     }
-    let others = (items.len() - 1).min(rayon::current_num_threads() - 1);
-    let items = Mutex::new(items.into_iter());
+    let items = Mutex::new(items);
     let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
     let drain = || {
         while let Some(item) = next() {
@@ -143,7 +142,7 @@ fn for_each<T: Send>(items: Vec<T>, parallel: bool, work: impl Fn(T) + Sync) {
         }
     };
     rayon::scope(|scope| {
-        for _ in 0..others {
+        for _ in 1..rayon::current_num_threads() {
             scope.spawn(|_| drain());
         }
         drain();

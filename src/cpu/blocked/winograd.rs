@@ -205,28 +205,27 @@ impl Layout {
             let products = &mut products[..self.filter_blocks() * plane_words];
 
             let tasks = cells.chunks_exact_mut(plane_words).enumerate();
-            let tasks = tasks.map(|(block, out)| Input { layout: self, x, block, first, out }).collect();
+            let tasks = tasks.map(|(block, out)| Input { layout: self, x, block, first, out });
             for_each(tasks, self.parallel, |input| Arch::new().dispatch(input));
 
             self.multiply(tiles, cells, panels, products);
 
-            let mut tasks = Vec::new();
-            for line in first..first + band {
-                for block in 0..self.filter_blocks() {
-                    let plane = line / self.lines * self.filter_blocks() + block;
-                    let out = outputs[plane].next().unwrap_or_default();
-                    let at = plane * self.height.output + line % self.lines * OUTPUTS;
-                    let residual = residual.get(at * self.width.output * BLOCK..).unwrap_or_default();
-                    tasks.push(Output {
-                        layout: self,
-                        products: &products[block * plane_words..][..plane_words],
-                        tile: (line - first) * self.line,
-                        bias: &biases[block * BLOCK..][..BLOCK],
-                        residual: residual.get(..out.len()).unwrap_or_default(),
-                        out,
-                    });
+            let blocks = self.filter_blocks();
+            let tasks = (first * blocks..(first + band) * blocks).map(|task| {
+                let (line, block) = (task / blocks, task % blocks);
+                let plane = line / self.lines * blocks + block;
+                let out = outputs[plane].next().unwrap_or_default();
+                let at = plane * self.height.output + line % self.lines * OUTPUTS;
+                let residual = residual.get(at * self.width.output * BLOCK..).unwrap_or_default();
+                Output {
+                    layout: self,
+                    products: &products[block * plane_words..][..plane_words],
+                    tile: (line - first) * self.line,
+                    bias: &biases[block * BLOCK..][..BLOCK],
+                    residual: residual.get(..out.len()).unwrap_or_default(),
+                    out,
                 }
-            }
+            });
             for_each(tasks, self.parallel, |output| Arch::new().dispatch(output));
         }
     }
@@ -238,28 +237,27 @@ impl Layout {
         let planes = products.chunks_exact_mut(PLACES * tiles * BLOCK);
         let mut planes: Vec<_> = planes.map(|plane| plane.chunks_exact_mut(tiles * BLOCK)).collect();
         let width = self.filter_blocks() * BLOCK;
-        let mut tasks = Vec::new();
-        for place in 0..PLACES {
-            let mut panels = &panels[place * width * self.rows()..];
-            for group in planes.chunks_mut(self.tile_blocks) {
-                let width = group.len() * BLOCK;
-                let (panel, rest) = panels.split_at(width * self.rows());
-                panels = rest;
-                let mut out = [&mut [][..], &mut []];
-                for (out, plane) in out.iter_mut().zip(group) {
-                    *out = plane.next().unwrap_or_default();
-                }
-                tasks.push(Chunk {
-                    geometry: &geometry,
-                    activation: None,
-                    x: &x[place * tiles..],
-                    panel: Panel { words: panel, width },
-                    residual: [&[], &[]],
-                    out,
-                    first: 0,
-                });
+        let groups = planes.len().div_ceil(self.tile_blocks);
+        let tasks = (0..PLACES * groups).map(|task| {
+            let (place, group) = (task / groups, task % groups);
+            let first = group * self.tile_blocks;
+            let own = planes[first..].iter_mut().take(self.tile_blocks);
+            let panel_width = own.len() * BLOCK;
+            let mut out = [&mut [][..], &mut []];
+            for (out, plane) in out.iter_mut().zip(own) {
+                *out = plane.next().unwrap_or_default();
             }
-        }
+            let words = &panels[(place * width + first * BLOCK) * self.rows()..][..panel_width * self.rows()];
+            Chunk {
+                geometry: &geometry,
+                activation: None,
+                x: &x[place * tiles..],
+                panel: Panel { words, width: panel_width },
+                residual: [&[], &[]],
+                out,
+                first: 0,
+            }
+        });
         for_each(tasks, self.parallel, |chunk| Arch::new().dispatch(chunk));
     }
 }
