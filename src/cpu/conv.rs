@@ -6,64 +6,38 @@ use rayon::prelude::*;
 
 use super::activation::{apply, grain};
 use super::gemm::{Matrix, parallelism, product};
-use super::im2col::{cell, cells, on_input, three, unfold};
+use super::im2col::{BLOCK, Sizes, cell, on_input, three, unfold};
 use super::{Kernel, vectorised};
 use crate::error::Result;
 use crate::ops::{Activation, Conv};
 use crate::plan::Site;
 use crate::window::Axis;
 
-/// Filters per group up to which unfolding patches costs more than it saves.
-const FEW_FILTERS: usize = 4;
 /// Columns that keep the matrix kernels' tiles whole.
 const TILE: usize = 48;
-/// Words of patches that stay in a core's second-level cache.
-const BLOCK: usize = 1 << 18;
 
 pub(super) fn compile(op: &Conv, site: &Site) -> Result<Kernel> {
     let shape = site.input(0).map(|info| info.shape.clone()).unwrap_or_default();
     let axes = three(&op.axes(&shape).map_err(|e| site.error(e))?);
-    let layout = Layout {
-        axes,
-        images: shape[0],
-        groups: op.groups,
-        c_in: shape[1] / op.groups,
-        c_out: site.output(0).shape[1] / op.groups,
-        taps: cells(&axes, |a| a.kernel),
-        input: cells(&axes, |a| a.input),
-        output: cells(&axes, |a| a.output),
-        activation: op.activation,
-    };
+    let sizes = Sizes::new(axes, shape[0], op.groups, shape[1], site.output(0).shape[1]);
+    let activation = op.activation;
     let direct = match site.options.variant {
         Some("conv_direct") => true,
         Some("conv_im2col") => false,
-        _ => layout.groups > 1 && layout.c_out <= FEW_FILTERS,
+        _ => sizes.is_thin(),
     };
     if direct {
-        return Ok(Kernel::new(move |inputs, outputs, _| layout.direct(&Operands::new(inputs), outputs[0])));
+        return Ok(Kernel::new(move |inputs, outputs, _| {
+            sizes.direct(&Operands::new(inputs, activation), outputs[0]);
+        }));
     }
-    let cut = Cut::new(&layout, site.options.im2col_cap);
+    let cut = Cut::new(&sizes, site.options.im2col_cap);
     Ok(Kernel {
         scratch: cut.workers * cut.scratch,
         run: Box::new(move |inputs, outputs, scratch| {
-            layout.products(&cut, &Operands::new(inputs), outputs[0], scratch);
+            sizes.products(&cut, &Operands::new(inputs, activation), outputs[0], scratch);
         }),
     })
-}
-
-/// The sizes of a convolution; channels are those of one group.
-struct Layout {
-    axes: [Axis; 3],
-    images: usize,
-    groups: usize,
-    c_in: usize,
-    c_out: usize,
-    taps: usize,
-    /// Cells of one channel of the input.
-    input: usize,
-    /// Cells of one channel of the output.
-    output: usize,
-    activation: Option<Activation>,
 }
 
 /// How the matrix products of a convolution, one for each image and group, are shared out.
@@ -80,41 +54,42 @@ struct Cut {
 
 impl Cut {
     /// Patches of all workers together take `cap` bytes or less, or one column where a column alone is more.
-    fn new(layout: &Layout, cap: usize) -> Self {
-        let pointwise = layout.axes.iter().all(|a| a.kernel == 1 && a.stride == 1 && a.before == 0);
-        let pointwise = pointwise && layout.input == layout.output;
+    fn new(sizes: &Sizes, cap: usize) -> Self {
+        let pointwise = sizes.axes.iter().all(|a| a.kernel == 1 && a.stride == 1 && a.before == 0);
+        let pointwise = pointwise && sizes.input == sizes.output;
         let cap = if pointwise { usize::MAX } else { cap / size_of::<f32>() };
-        let rows = (layout.c_in * layout.taps).max(1);
-        let (tasks, threads) = (layout.images * layout.groups, rayon::current_num_threads());
+        let rows = (sizes.c_in * sizes.taps).max(1);
+        let (tasks, threads) = (sizes.images * sizes.groups, rayon::current_num_threads());
         let busy = tasks >= 4 * threads || (tasks > 0 && tasks % threads == 0);
         let workers = if busy && cap / rows / threads >= TILE { threads } else { 1 };
 
         // A block of patches as large as the filters halves the filters' share of the memory traffic.
         let cores = if workers == 1 { threads } else { 1 };
-        let block = (BLOCK * cores).max(layout.c_out * rows).min(cap / workers);
-        let most = (block / rows).clamp(1, layout.output);
-        let even = layout.output.div_ceil(layout.output.div_ceil(most));
+        let block = (BLOCK * cores).max(sizes.c_out * rows).min(cap / workers);
+        let most = (block / rows).clamp(1, sizes.output);
+        let even = sizes.output.div_ceil(sizes.output.div_ceil(most));
         let columns = if most < TILE { even } else { even.next_multiple_of(TILE).min(most) };
         Cut { pointwise, workers, columns, scratch: if pointwise { 1 } else { rows * columns } }
     }
 }
 
-/// The inputs; absent ones are empty.
+/// The inputs, absent ones empty, and what follows the sums.
 struct Operands<'a> {
     x: &'a [f32],
     weight: &'a [f32],
     bias: &'a [f32],
     residual: &'a [f32],
+    activation: Option<Activation>,
 }
 
 impl<'a> Operands<'a> {
-    fn new(inputs: &[&'a [f32]]) -> Self {
+    fn new(inputs: &[&'a [f32]], activation: Option<Activation>) -> Self {
         let get = |i| inputs.get(i).copied().unwrap_or_default();
-        Operands { x: get(0), weight: get(1), bias: get(2), residual: get(3) }
+        Operands { x: get(0), weight: get(1), bias: get(2), residual: get(3), activation }
     }
 }
 
-impl Layout {
+impl Sizes {
     fn products(&self, cut: &Cut, operands: &Operands, out: &mut [f32], scratch: &mut [f32]) {
         let task = self.c_out * self.output;
         if out.is_empty() {
@@ -176,7 +151,7 @@ impl Layout {
                 out.iter_mut().zip(residual).for_each(|(out, residual)| *out += residual);
             }
         });
-        apply(self.activation, out);
+        apply(operands.activation, out);
     }
 
     /// Each output channel by itself: one line of the input after another, times a line of the filter.
@@ -273,18 +248,8 @@ mod tests {
         for (images, c_in, cap) in
             [(1, 64, 32 << 20), (64, 64, 32 << 20), (1, 512, 100_000), (64, 512, 100_000), (3, 7, 300)]
         {
-            let layout = Layout {
-                axes,
-                images,
-                groups: 1,
-                c_in,
-                c_out: 64,
-                taps: 9,
-                input: 56 * 57,
-                output: 56 * 57,
-                activation: None,
-            };
-            let cut = Cut::new(&layout, cap);
+            let sizes = Sizes::new(axes, images, 1, c_in, 64);
+            let cut = Cut::new(&sizes, cap);
             assert!(cut.columns > 0 && cut.workers > 0);
             assert!(
                 4 * cut.workers * cut.scratch <= cap,

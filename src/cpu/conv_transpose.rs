@@ -6,41 +6,33 @@ use rayon::prelude::*;
 
 use super::activation::{apply, grain};
 use super::gemm::{Matrix, parallelism, product};
-use super::im2col::{cell, cells, on_input, three};
+use super::im2col::{BLOCK, Sizes, cell, on_input, three};
 use super::{Kernel, vectorised};
 use crate::error::Result;
 use crate::ops::{Activation, ConvTranspose};
 use crate::plan::Site;
 use crate::window::Axis;
 
-/// Words of a product that stay in a core's second-level cache.
-const BLOCK: usize = 1 << 18;
-
 pub(super) fn compile(op: &ConvTranspose, site: &Site) -> Result<Kernel> {
     let shape = site.input(0).map(|info| info.shape.clone()).unwrap_or_default();
     let axes = three(&op.axes(&shape).map_err(|e| site.error(e))?);
-    let layout = Layout {
+    let sizes = Sizes {
         // Seen from the output, a tap of an input is what a tap of an output is in a convolution.
         axes: axes.map(|axis| Axis { input: axis.output, output: axis.input, ..axis }),
-        groups: op.groups,
-        c_in: shape[1] / op.groups,
-        c_out: site.output(0).shape[1] / op.groups,
-        taps: cells(&axes, |a| a.kernel),
-        input: cells(&axes, |a| a.input),
-        output: cells(&axes, |a| a.output),
-        activation: op.activation,
+        ..Sizes::new(axes, shape[0], op.groups, shape[1], site.output(0).shape[1])
     };
-    let (tasks, threads) = (shape[0] * op.groups, rayon::current_num_threads());
+    let activation = op.activation;
+    let (tasks, threads) = (sizes.images * sizes.groups, rayon::current_num_threads());
     let workers = if tasks >= threads { threads } else { 1 };
     let cap = site.options.im2col_cap / size_of::<f32>() / workers;
     let cap = if workers > 1 { cap.min(BLOCK) } else { cap };
-    let channels = (cap / (layout.taps * layout.input)).clamp(1, layout.c_out.max(1));
-    let scratch = channels * layout.taps * layout.input;
+    let channels = (cap / (sizes.taps * sizes.input)).clamp(1, sizes.c_out.max(1));
+    let scratch = channels * sizes.taps * sizes.input;
     Ok(Kernel {
         scratch: workers * scratch,
         run: Box::new(move |inputs, outputs, all| {
             let (x, weight, bias) = (inputs[0], inputs[1], inputs.get(2).copied().unwrap_or_default());
-            let (out, task) = (&mut *outputs[0], layout.c_out * layout.output);
+            let (out, task) = (&mut *outputs[0], sizes.c_out * sizes.output);
             if out.is_empty() {
                 return;
             }
@@ -48,28 +40,14 @@ pub(super) fn compile(op: &ConvTranspose, site: &Site) -> Result<Kernel> {
             let shares = out.par_chunks_mut(share * task).zip(all.par_chunks_mut(scratch)).enumerate();
             shares.for_each(|(i, (out, rows))| {
                 for (j, out) in out.chunks_mut(task).enumerate() {
-                    layout.task(i * share + j, channels, workers == 1, x, weight, bias, out, rows);
+                    sizes.task(i * share + j, channels, workers == 1, x, weight, bias, activation, out, rows);
                 }
             });
         }),
     })
 }
 
-/// The sizes of a transposed convolution; channels are those of one group.
-struct Layout {
-    axes: [Axis; 3],
-    groups: usize,
-    c_in: usize,
-    c_out: usize,
-    taps: usize,
-    /// Cells of one channel of the input.
-    input: usize,
-    /// Cells of one channel of the output.
-    output: usize,
-    activation: Option<Activation>,
-}
-
-impl Layout {
+impl Sizes {
     /// The output channels of one group of one image, some at a time; `task` counts over both.
     fn task(
         &self,
@@ -79,6 +57,7 @@ impl Layout {
         x: &[f32],
         weight: &[f32],
         bias: &[f32],
+        activation: Option<Activation>,
         out: &mut [f32],
         rows: &mut [f32],
     ) {
@@ -100,7 +79,7 @@ impl Layout {
                     out.fill(bias.get(channel).copied().unwrap_or(0.0));
                     rows.chunks(self.input).enumerate().for_each(|(tap, row)| self.add(tap, row, out));
                 });
-                apply(self.activation, out);
+                apply(activation, out);
             });
         }
     }

@@ -6,17 +6,12 @@ use rayon::prelude::*;
 
 use super::activation::{GRAIN, grain};
 use super::gemm::{Matrix, add_product, parallelism};
-use super::im2col::{cell, cells, on_input, three, unfold};
+use super::im2col::{BLOCK, Sizes, cell, on_input, three, unfold};
 use super::{Kernel, vectorised};
 use crate::error::Result;
 use crate::ops::ConvWeight;
 use crate::plan::Site;
-use crate::window::Axis;
 
-/// Filters per group up to which unfolding patches costs more than it saves.
-const FEW_FILTERS: usize = 4;
-/// Words of patches that stay in a core's second-level cache.
-const BLOCK: usize = 1 << 18;
 /// Shares of the images that are summed side by side where weights are few. A constant, so that sums do not depend on the
 /// number of cores.
 const SHARES: usize = 8;
@@ -26,35 +21,28 @@ const FEW_WEIGHTS: usize = 1 << 16;
 pub(super) fn compile(op: &ConvWeight, site: &Site) -> Result<Kernel> {
     let shape = site.input(0).map(|info| info.shape.clone()).unwrap_or_default();
     let axes = three(&op.axes(&shape).map_err(|e| site.error(e))?);
-    let layout = Layout {
-        axes,
-        images: shape[0],
-        groups: op.groups,
-        c_in: shape[1] / op.groups,
-        c_out: site.output(0).shape[0] / op.groups,
-        taps: cells(&axes, |a| a.kernel),
-        input: cells(&axes, |a| a.input),
-        output: cells(&axes, |a| a.output),
-    };
+    let sizes = Sizes::new(axes, shape[0], op.groups, shape[1], site.output(0).shape[0]);
     let weights = site.output(0).shape.elements();
-    if layout.groups > 1 && layout.c_out <= FEW_FILTERS {
-        return Ok(Kernel::new(move |inputs, outputs, _| layout.direct(inputs[0], inputs[1], outputs[0])));
+    if sizes.is_thin() {
+        return Ok(Kernel::new(move |inputs, outputs, _| {
+            sizes.each_weight(inputs[0], inputs[1], outputs[0])
+        }));
     }
-    let shares = if weights <= FEW_WEIGHTS { SHARES.min(layout.images).max(1) } else { 1 };
-    let rows = (layout.c_in * layout.taps).max(1);
+    let shares = if weights <= FEW_WEIGHTS { SHARES.min(sizes.images).max(1) } else { 1 };
+    let rows = (sizes.c_in * sizes.taps).max(1);
     let cap = (site.options.im2col_cap / size_of::<f32>() / shares).min(BLOCK);
-    let columns = (cap / rows).clamp(1, layout.output);
+    let columns = (cap / rows).clamp(1, sizes.output);
     let scratch = rows * columns + weights;
     Ok(Kernel {
         scratch: shares * scratch,
         run: Box::new(move |inputs, outputs, all| {
-            let share = layout.images.div_ceil(shares);
+            let share = sizes.images.div_ceil(shares);
             all.par_chunks_mut(scratch).enumerate().for_each(|(i, scratch)| {
                 let (sums, patches) = scratch.split_at_mut(weights);
-                let images = (i * share).min(layout.images)..((i + 1) * share).min(layout.images);
+                let images = (i * share).min(sizes.images)..((i + 1) * share).min(sizes.images);
                 sums.fill(0.0);
                 for image in images {
-                    layout.add_image(image, columns, shares == 1, inputs[0], inputs[1], sums, patches);
+                    sizes.add_image(image, columns, shares == 1, inputs[0], inputs[1], sums, patches);
                 }
             });
             outputs[0].par_chunks_mut(GRAIN).enumerate().for_each(|(i, out)| {
@@ -68,21 +56,7 @@ pub(super) fn compile(op: &ConvWeight, site: &Site) -> Result<Kernel> {
     })
 }
 
-/// The sizes of a convolution; channels are those of one group.
-struct Layout {
-    axes: [Axis; 3],
-    images: usize,
-    groups: usize,
-    c_in: usize,
-    c_out: usize,
-    taps: usize,
-    /// Cells of one channel of the input.
-    input: usize,
-    /// Cells of one channel of the output.
-    output: usize,
-}
-
-impl Layout {
+impl Sizes {
     /// Adds one image's part, `columns` of its patches at a time.
     fn add_image(
         &self,
@@ -116,7 +90,7 @@ impl Layout {
     }
 
     /// Each weight by itself: one line of the gradient after another, times the line of the input under its tap.
-    fn direct(&self, x: &[f32], dy: &[f32], out: &mut [f32]) {
+    fn each_weight(&self, x: &[f32], dy: &[f32], out: &mut [f32]) {
         let filters = self.groups * self.c_out;
         let work = self.images.saturating_mul(self.output);
         out.par_chunks_mut(self.taps).enumerate().with_min_len(grain(work)).for_each(|(i, out)| {

@@ -11,6 +11,46 @@ use crate::ops::Im2col;
 use crate::plan::Site;
 use crate::window::Axis;
 
+/// Words of patches that stay in a core's second-level cache.
+pub(super) const BLOCK: usize = 1 << 18;
+/// Filters per group up to which unfolding patches costs more than it saves.
+const FEW_FILTERS: usize = 4;
+
+/// The sizes of a convolution over plain values, or of one that is its gradient; channels are those of one group.
+pub(super) struct Sizes {
+    pub axes: [Axis; 3],
+    pub images: usize,
+    pub groups: usize,
+    pub c_in: usize,
+    pub c_out: usize,
+    pub taps: usize,
+    /// Cells of one channel of the input.
+    pub input: usize,
+    /// Cells of one channel of the output.
+    pub output: usize,
+}
+
+impl Sizes {
+    /// From the channels and filters of all groups.
+    pub fn new(axes: [Axis; 3], images: usize, groups: usize, channels: usize, filters: usize) -> Self {
+        Sizes {
+            axes,
+            images,
+            groups,
+            c_in: channels / groups,
+            c_out: filters / groups,
+            taps: cells(&axes, |a| a.kernel),
+            input: cells(&axes, |a| a.input),
+            output: cells(&axes, |a| a.output),
+        }
+    }
+
+    /// Whether groups are too small for matrix products.
+    pub fn is_thin(&self) -> bool {
+        self.groups > 1 && self.c_out <= FEW_FILTERS
+    }
+}
+
 pub(super) fn compile(op: &Im2col, site: &Site) -> Result<Kernel> {
     let shape = site.input(0).map(|info| info.shape.clone()).unwrap_or_default();
     let axes = three(&op.axes(&shape).map_err(|e| site.error(e))?);
