@@ -14,6 +14,7 @@ mod ops;
 mod plan;
 pub(crate) mod recording;
 mod stepper;
+mod transfer;
 #[cfg(not(target_arch = "wasm32"))]
 mod tune;
 mod winograd;

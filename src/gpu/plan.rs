@@ -8,9 +8,10 @@ use super::kernel::Kernel;
 use super::memory::{Fence, Memory, Span, check_limits};
 use super::operands::record;
 use super::recording::{BufferId, Recording};
+use super::transfer;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Info};
-use crate::plan::{MemoryReport, PlanOptions, StepTime, from_words, to_words};
+use crate::plan::{MemoryReport, PlanOptions, StepTime};
 use crate::tensor::Tensor;
 
 struct Step {
@@ -93,16 +94,7 @@ impl GpuPlan {
             .into_iter()
             .zip(infos)
             .collect();
-        let bytes: u64 = outputs.iter().map(|(span, _)| span.bytes).sum();
-        let (readback, outcome) = device.scoped(|| {
-            device.device().create_buffer(&wgpu::BufferDescriptor {
-                label: Some("readback"),
-                size: bytes.max(4),
-                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            })
-        });
-        outcome.await?;
+        let readback = transfer::readback(device, "readback", outputs.iter().map(|(span, _)| span)).await?;
         Ok(GpuPlan {
             device: device.clone(),
             steps,
@@ -259,13 +251,7 @@ impl GpuPlan {
         outcome.await?;
         let submission = submission?;
         let words = self.read(&self.readback, submission, block).await?;
-        let mut outputs = Vec::new();
-        let mut rest = words.as_slice();
-        for (_, info) in &self.outputs {
-            let (mine, others) = rest.split_at(info.shape.elements().max(1));
-            outputs.push(from_words(info, &mine[..info.shape.elements()])?);
-            rest = others;
-        }
+        let outputs = transfer::split(&words, self.outputs.iter().map(|(_, info)| info))?;
         for fence in &self.fences {
             self.check_fence(fence, block).await?;
         }
@@ -275,25 +261,12 @@ impl GpuPlan {
     fn submit(&self, inputs: &[Tensor]) -> Result<wgpu::SubmissionIndex> {
         let queue = self.device.queue();
         self.fences.iter().for_each(|fence| fence.poison(queue));
-        for (region, tensor) in self.inputs.iter().zip(inputs) {
-            match tensor.values::<f32>() {
-                Ok(values) => queue.write_buffer(&region.buffer, region.offset, bytemuck::cast_slice(values)),
-                Err(_) => {
-                    queue.write_buffer(
-                        &region.buffer,
-                        region.offset,
-                        bytemuck::cast_slice(&to_words(tensor)?),
-                    );
-                }
-            }
+        for (span, tensor) in self.inputs.iter().zip(inputs) {
+            transfer::write(queue, span, tensor)?;
         }
         let mut encoder = self.device.device().create_command_encoder(&Default::default());
         self.encode(&mut encoder);
-        let mut at = 0;
-        for (region, _) in &self.outputs {
-            encoder.copy_buffer_to_buffer(&region.buffer, region.offset, &self.readback, at, region.bytes);
-            at += region.bytes;
-        }
+        transfer::copy_all(&mut encoder, self.outputs.iter().map(|(span, _)| span), &self.readback);
         Ok(queue.submit([encoder.finish()]))
     }
 

@@ -4,11 +4,11 @@
 use futures_intrusive::sync::Mutex;
 
 use super::device::GpuDevice;
-use super::memory::Span;
 use super::plan::GpuPlan;
+use super::transfer;
 use crate::error::Result;
-use crate::graph::{Graph, Info};
-use crate::plan::{MemoryReport, PlanOptions, from_words, to_words};
+use crate::graph::Graph;
+use crate::plan::{MemoryReport, PlanOptions};
 use crate::stepper::Carried;
 use crate::tensor::Tensor;
 
@@ -30,16 +30,8 @@ impl GpuStepper {
         carried: Carried,
     ) -> Result<Self> {
         let plan = GpuPlan::compile(device, graph, options).await?;
-        let bytes: u64 = carried.results.iter().map(|&i| plan.outputs[i].0.bytes).sum();
-        let (results, outcome) = device.scoped(|| {
-            device.device().create_buffer(&wgpu::BufferDescriptor {
-                label: Some("results"),
-                size: bytes.max(4),
-                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            })
-        });
-        outcome.await?;
+        let spans = carried.results.iter().map(|&i| &plan.outputs[i].0);
+        let results = transfer::readback(device, "results", spans).await?;
         Ok(GpuStepper { plan, carried, results, turn: Mutex::new(None, true) })
     }
 
@@ -75,7 +67,7 @@ impl GpuStepper {
         }
         let words = self.plan.read(&self.results, submission, block).await?;
         let infos = self.carried.results.iter().map(|&i| &self.plan.outputs[i].1);
-        let results = split(&words, infos)?;
+        let results = transfer::split(&words, infos)?;
         for fence in &self.plan.fences {
             self.plan.check_fence(fence, block).await?;
         }
@@ -84,15 +76,16 @@ impl GpuStepper {
 
     fn submit(&self, inputs: &[Tensor], read: bool) -> Result<wgpu::SubmissionIndex> {
         let plan = &self.plan;
+        let queue = plan.device.queue();
         for (&i, tensor) in self.carried.inputs.iter().zip(inputs) {
-            self.write(&plan.inputs[i], tensor)?;
+            transfer::write(queue, &plan.inputs[i], tensor)?;
         }
         let mut encoder = plan.device.device().create_command_encoder(&Default::default());
         plan.encode(&mut encoder);
         // Before the state moves on: a result may be an input as it was.
         if read {
             let results = self.carried.results.iter().map(|&i| &plan.outputs[i].0);
-            copy_all(&mut encoder, results, &self.results);
+            transfer::copy_all(&mut encoder, results, &self.results);
         }
         for &(output, input) in &self.carried.pairs {
             let (from, to) = (&plan.outputs[output].0, &plan.inputs[input]);
@@ -101,16 +94,7 @@ impl GpuStepper {
                 encoder.copy_buffer_to_buffer(&from.buffer, from.offset, &to.buffer, to.offset, to.bytes);
             }
         }
-        Ok(plan.device.queue().submit([encoder.finish()]))
-    }
-
-    fn write(&self, to: &Span, tensor: &Tensor) -> Result<()> {
-        let queue = self.plan.device.queue();
-        match tensor.values::<f32>() {
-            Ok(values) => queue.write_buffer(&to.buffer, to.offset, bytemuck::cast_slice(values)),
-            Err(_) => queue.write_buffer(&to.buffer, to.offset, bytemuck::cast_slice(&to_words(tensor)?)),
-        }
-        Ok(())
+        Ok(queue.submit([encoder.finish()]))
     }
 
     /// The state as the last step left it.
@@ -126,12 +110,12 @@ impl GpuStepper {
             let mut encoder = plan.device.device().create_command_encoder(&Default::default());
             let state = self.carried.pairs.iter().map(|&(_, input)| &plan.inputs[input]);
             // It holds all outputs, the carried ones among them, which are as large as the state.
-            copy_all(&mut encoder, state, &plan.readback);
+            transfer::copy_all(&mut encoder, state, &plan.readback);
             plan.device.queue().submit([encoder.finish()])
         });
         outcome.await?;
         let words = plan.read(&plan.readback, submission, block).await?;
-        split(&words, self.carried.pairs.iter().map(|&(output, _)| &plan.outputs[output].1))
+        transfer::split(&words, self.carried.pairs.iter().map(|&(output, _)| &plan.outputs[output].1))
     }
 
     /// Sets the state to tensors that the caller has checked.
@@ -145,35 +129,8 @@ impl GpuStepper {
 
     fn write_state(&self, state: &[Tensor]) -> Result<()> {
         for (&(_, input), tensor) in self.carried.pairs.iter().zip(state) {
-            self.write(&self.plan.inputs[input], tensor)?;
+            transfer::write(self.plan.device.queue(), &self.plan.inputs[input], tensor)?;
         }
         Ok(())
     }
-}
-
-/// Copies spans one after another into `to`.
-fn copy_all<'a>(
-    encoder: &mut wgpu::CommandEncoder,
-    spans: impl Iterator<Item = &'a Span>,
-    to: &wgpu::Buffer,
-) {
-    let mut at = 0;
-    for span in spans {
-        encoder.copy_buffer_to_buffer(&span.buffer, span.offset, to, at, span.bytes);
-        at += span.bytes;
-    }
-}
-
-/// Tensors out of the words that [`copy_all`] put one after another.
-fn split<'a>(words: &[u32], infos: impl Iterator<Item = &'a Info>) -> Result<Vec<Tensor>> {
-    let mut rest = words;
-    infos
-        .map(|info| {
-            let count = info.shape.elements();
-            // A span of no elements is one word long.
-            let (mine, others) = rest.split_at(count.max(1));
-            rest = others;
-            from_words(info, &mine[..count])
-        })
-        .collect()
 }
