@@ -57,6 +57,7 @@ mod cpu;
 mod files;
 mod memory;
 mod random;
+mod winograd;
 
 pub use device::{Device, DeviceInfo, DeviceOptions};
 pub use error::{Error, Result};

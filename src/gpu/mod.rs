@@ -17,7 +17,6 @@ mod stepper;
 mod transfer;
 #[cfg(not(target_arch = "wasm32"))]
 mod tune;
-mod winograd;
 
 pub use device::GpuDevice;
 pub use kernel::Kernel;

@@ -25,6 +25,7 @@ use crate::ops::{Activation, Conv};
 use crate::plan::Site;
 use crate::tensor::Tensor;
 use crate::window::Axis;
+use crate::winograd::Winograd;
 
 /// Outputs of a tile along an axis, cells under it, and places in both.
 const OUTPUTS: usize = 4;
@@ -38,16 +39,6 @@ const MANY: usize = 32;
 const WORTH: usize = 512;
 /// Words of transforms in work at a time.
 const BAND: usize = 1 << 20;
-
-/// `G`, whose columns are the taps of a filter's line.
-const FILTER: [[f64; 3]; CELLS] = [
-    [1.0 / 4.0, 0.0, 0.0],
-    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-    [0.0, 0.0, 1.0],
-];
 
 pub(super) fn compile(op: &Conv, site: &Site) -> Result<Option<Compiled>> {
     let (x, out) = (site.dims(0), &site.output(0).shape);
@@ -167,9 +158,10 @@ impl Layout {
             let width = self.filter_blocks() * BLOCK;
             let mut words = vec![0.0; width + PLACES * width * self.rows()];
             let (biases, places) = words.split_at_mut(width);
+            let rows = Winograd::Four.filter_rows();
             biases[..bias.len()].copy_from_slice(bias);
             places.par_chunks_exact_mut(width * self.rows()).enumerate().for_each(|(place, panels)| {
-                let (by_y, by_x) = (FILTER[place / CELLS], FILTER[place % CELLS]);
+                let (by_y, by_x) = (rows[place / CELLS], rows[place % CELLS]);
                 for (group, panel) in panels.chunks_mut(self.tile_blocks * BLOCK * self.rows()).enumerate() {
                     let width = panel.len() / self.rows();
                     for (channel, row) in panel.chunks_exact_mut(width).skip(1).enumerate() {

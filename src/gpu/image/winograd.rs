@@ -8,10 +8,10 @@ use crate::gpu::kernel::Kernel;
 use crate::gpu::memory::fits_image;
 use crate::gpu::ops::every_activation;
 use crate::gpu::recording::{BufferId, Packing, Recording};
-use crate::gpu::winograd::Winograd;
 use crate::plan::Site;
 use crate::tensor::Tensor;
 use crate::window::Axis;
+use crate::winograd::Winograd;
 
 const BOTH: [Winograd; 2] = [Winograd::Two, Winograd::Four];
 

@@ -1,8 +1,8 @@
 //! Winograd's minimal filtering F(m x m, 3 x 3): m² outputs of a 3x3 convolution for (m + 2)² products in place of 9 m².
 //!
 //! Y = A^T [(G g G^T) * (B^T d B)] A, the products summed over the channels before the outer transform (Lavin & Gray, *Fast
-//! Algorithms for Convolutional Neural Networks*, 2016). The shaders have B and A (`shaders/shared/winograd_*.wgsl`);
-//! the filters' transform is computed here, once, in f64.
+//! Algorithms for Convolutional Neural Networks*, 2016). B and A stand in the kernels (`shaders/shared/winograd_*.wgsl`,
+//! `cpu/blocked/winograd.rs`); the filters' transform G is here, in f64.
 //!
 //! **Error.** Let |M| be the matrix of a matrix's absolute values. An output differs from the true one by at most
 //! (c + 14) 2^-24 times the same formula with |A|, |B|, |G|, |d| and |g|, to first order: a term passes through at most 3
@@ -10,13 +10,14 @@
 //! c in the sum over c channels (Higham, *Accuracy and Stability of Numerical Algorithms*, section 3.1). The formula is at
 //! most 16 (m = 2) or 861 (m = 4) times the sum over the channels of the filter's magnitudes times the largest input of the
 //! tile: along one axis 4 or 29.3, the largest sum of |A^T| |G| times the row sums of |B^T|, and squared for two. That is the
-//! worst case; what is observed is a few times the error of direct convolution. Because a tile is computed as a whole, an infinite or NaN input makes all its outputs NaN.
+//! worst case; what is observed is a few times the error of direct convolution. Because a tile is computed as a whole, an
+//! infinite or NaN input makes all its outputs NaN.
 
 use crate::window::Axis;
 
 /// The sizes of Winograd's filtering: m x m outputs at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Winograd {
+pub(crate) enum Winograd {
     /// F(2x2, 3x3): 16 products for 4 outputs.
     Two,
     /// F(4x4, 3x3): 36 products for 16 outputs.
@@ -38,7 +39,7 @@ impl Winograd {
     }
 
     /// The matrix G, a row per product.
-    fn filter_rows(self) -> &'static [[f64; 3]] {
+    pub fn filter_rows(self) -> &'static [[f64; 3]] {
         match self {
             Winograd::Two => &[[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]],
             Winograd::Four => &[
