@@ -324,6 +324,16 @@ impl Backward<'_> {
         self.push(Reduce { kind: ReduceKind::Sum, axes: Some(axes), keep_dims: true }, &[value])
     }
 
+    /// The sum over each channel of a value `[n, c, spatial...]`, of shape `[c]`.
+    ///
+    /// # Errors
+    /// As [`Graph::push`].
+    pub fn sum_per_channel(&mut self, value: ValueId) -> Result<ValueId> {
+        let dims = self.dims(value);
+        let sum = self.sum_over(value, (0..dims.len()).filter(|&axis| axis != 1).collect())?;
+        self.reshape(sum, &dims[1..2])
+    }
+
     /// The value summed to a shape that broadcasts to its own: what a gradient does where an operand was repeated.
     ///
     /// # Errors

@@ -33,12 +33,9 @@ impl Operator for BatchNorm {
     /// `dvariance = -sum(dy (x - mean)) scale r^3 / 2`.
     fn gradient(&self, at: &mut Backward) -> Result<()> {
         let (x, scale, mean, dy) = (at.operand(0)?, at.operand(1)?, at.operand(3)?, at.gradient()?);
-        let rank = at.dims(x).len();
-        let channels = at.dims(scale);
         // As x has its channels: one element along every other axis.
-        let mut along = vec![1; rank];
-        along[1] = channels[0];
-        let others: Vec<_> = (0..rank).filter(|&axis| axis != 1).collect();
+        let mut along = vec![1; at.dims(x).len()];
+        along[1] = at.dims(scale)[0];
 
         let epsilon = at.constant(Tensor::scalar(self.epsilon));
         let shifted = at.push(Binary::Add, &[at.operand(4)?, epsilon])?;
@@ -51,8 +48,7 @@ impl Operator for BatchNorm {
             at.set(0, dx);
         }
         if at.wants(2) || at.wants(3) {
-            let sum = at.sum_over(dy, others.clone())?;
-            let sum = at.reshape(sum, &channels)?;
+            let sum = at.sum_per_channel(dy)?;
             at.set(2, sum);
             if at.wants(3) {
                 let sum = at.push(Binary::Mul, &[sum, slope])?;
@@ -64,8 +60,7 @@ impl Operator for BatchNorm {
             let mean = at.reshape(mean, &along)?;
             let centred = at.push(Binary::Sub, &[x, mean])?;
             let weighted = at.push(Binary::Mul, &[dy, centred])?;
-            let sum = at.sum_over(weighted, others)?;
-            let sum = at.reshape(sum, &channels)?;
+            let sum = at.sum_per_channel(weighted)?;
             let dscale = at.push(Binary::Mul, &[sum, r])?;
             at.set(1, dscale);
             if at.wants(4) {

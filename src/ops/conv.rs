@@ -106,9 +106,7 @@ impl Operator for Conv {
             at.set(1, dw);
         }
         if at.wants(2) {
-            let others = (0..axes.len() + 2).filter(|&axis| axis != 1).collect();
-            let sum = at.sum_over(dy, others)?;
-            let db = at.reshape(sum, &[at.dims(dy)[1]])?;
+            let db = at.sum_per_channel(dy)?;
             at.set(2, db);
         }
         at.set(3, dy);

@@ -81,9 +81,7 @@ impl Operator for ConvTranspose {
             }
         }
         if at.wants(2) {
-            let others = (0..axes.len() + 2).filter(|&axis| axis != 1).collect();
-            let sum = at.sum_over(dy, others)?;
-            let db = at.reshape(sum, &[at.dims(dy)[1]])?;
+            let db = at.sum_per_channel(dy)?;
             at.set(2, db);
         }
         Ok(())
