@@ -237,9 +237,9 @@ impl Network {
 
     fn weight(&mut self, name: String, shape: &[usize]) -> Result<ValueId> {
         let shape = Shape::new(shape)?;
-        let fan_in = shape.iter().skip(1).product::<usize>().max(1);
+        let fan_in = shape.iter().skip(1).product();
         let mut values = allocate(&name, shape.elements(), 0.0)?;
-        self.random.fill_normal(&mut values, (2.0 / fan_in as f32).sqrt());
+        self.random.fill_he(&mut values, fan_in);
         Ok(self.graph.constant(name, Tensor::new(shape.to_vec(), values)?))
     }
 

@@ -30,6 +30,11 @@ impl Random {
         rng.next_u64()
     }
 
+    /// Weights of units with so many inputs: normal with variance `2 / inputs` (He et al. 2015).
+    pub fn fill_he(&mut self, values: &mut [f32], inputs: usize) {
+        self.fill_normal(values, (2.0 / inputs.max(1) as f32).sqrt());
+    }
+
     /// Fills `values` with normal numbers of mean 0 and this standard deviation.
     pub fn fill_normal(&mut self, values: &mut [f32], deviation: f32) {
         let (seed, first) = (self.seed, self.streams);

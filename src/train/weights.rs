@@ -100,7 +100,7 @@ fn start(op: &Op, input: usize, shape: Vec<usize>, random: &mut Random) -> Resul
                 _ => shape[1..].iter().product(),
             };
             let mut values = vec![0.0; elements];
-            random.fill_normal(&mut values, (2.0 / inputs.max(1) as f32).sqrt());
+            random.fill_he(&mut values, inputs);
             return Tensor::new(shape, values);
         }
         (Op::BatchNorm(_), 1 | 4) | (Op::Normalize(_), 1) => 1f32,
