@@ -1,7 +1,8 @@
 //! Convolution: a matrix product of filters and patches, which are found where they lie in the input; where the kernel is
 //! 1x1 they are the input. Asked for by name, the patches are unfolded into a matrix first (im2col), a piece at a time.
-//! 3x3 kernels of many channels have Winograd's form; thin groups are summed directly.
+//! 3x3 kernels of many channels have Winograd's form; thin groups are summed directly, depthwise ones four outputs at a time.
 
+mod depthwise;
 mod winograd;
 
 use super::gemm::{self, Form, Left, Params as Product, Source, last_four, pack_rows};
@@ -18,6 +19,8 @@ use crate::plan::Site;
 use crate::window::Axis;
 
 const GROUP: usize = 64;
+/// The products of a group's channels and filters up to which it is too thin for a matrix.
+const THIN: usize = 16;
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::NoUninit)]
@@ -105,7 +108,12 @@ pub(super) fn variants() -> Vec<Kernel> {
     let activated = |activation| Epilogue { has_bias: true, has_residual: false, activation };
     let activations = every_activation().into_iter().map(|a| direct_kernel(activated(a)));
     let direct = Epilogue::EVERY.into_iter().map(direct_kernel).chain(activations);
-    direct.chain(winograd::variants()).chain(gemm::conv_variants()).chain(image::conv_variants()).collect()
+    direct
+        .chain(depthwise::variants())
+        .chain(winograd::variants())
+        .chain(gemm::conv_variants())
+        .chain(image::conv_variants())
+        .collect()
 }
 
 /// How a convolution is computed.
@@ -121,7 +129,7 @@ fn choose(op: &Conv, channels: usize, filters: usize, site: &Site) -> Path {
     match site.options.variant {
         Some("conv_direct") => Path::Direct,
         Some("im2col") => Path::Matrix,
-        _ if op.groups > 1 && channels / op.groups * (filters / op.groups) <= 16 => Path::Direct,
+        _ if op.groups > 1 && channels / op.groups * (filters / op.groups) <= THIN => Path::Direct,
         _ => Path::Matrix,
     }
 }
@@ -161,6 +169,11 @@ pub(super) fn record(
     if let Some(plan) = winograd::Plan::choose(&layer, site, recording) {
         return plan.record(site, recording);
     }
+    if let Some(slide) = depthwise::choose(&layer, site.options.variant) {
+        let weight = operands.get(1, site, recording)?;
+        return depthwise::record(&layer, slide, weight, recording);
+    }
+
     if choose(op, channels, filters, site) == Path::Direct {
         let count = site.output(0).shape.elements();
         let params = Direct {

@@ -1,0 +1,41 @@
+// The inputs that four neighbours of an output row meet at one tap of a window after another. Taps are KERNEL_WIDTH,
+// DILATION_X inputs apart, and outputs STRIDE_X inputs.
+
+// A row of the input: its first element, its length (0 where it is outside), and the column, which may be in the padding, of
+// the first neighbour's first tap.
+struct Row {
+    start: u32,
+    length: u32,
+    left: i32,
+}
+
+// The inputs at the last tap and the one before.
+struct Window {
+    last: vec4<f32>,
+    before: vec4<f32>,
+}
+
+// Whether a tap meets the inputs of STRIDE_X taps before, moved by a neighbour.
+const SLIDES = DILATION_X == 1u && STRIDE_X <= 2u;
+
+fn element(row: Row, column: u32) -> f32 {
+    // A column before the row is negative, which as an unsigned number is past its end.
+    let inside = column < row.length;
+    return select(outside(), input[select(0u, row.start + column, inside)], inside);
+}
+
+// Moves on to this tap of the row.
+fn slide(window: Window, row: Row, tap: u32) -> Window {
+    let column = u32(row.left + i32(tap * DILATION_X));
+    if SLIDES && tap >= STRIDE_X {
+        let known = select(window.before, window.last, STRIDE_X == 1u);
+        return Window(vec4(known.yzw, element(row, column + 3u * STRIDE_X)), window.last);
+    }
+    let next = vec4(
+        element(row, column),
+        element(row, column + STRIDE_X),
+        element(row, column + 2u * STRIDE_X),
+        element(row, column + 3u * STRIDE_X),
+    );
+    return Window(next, window.last);
+}
