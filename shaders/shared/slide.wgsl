@@ -1,13 +1,6 @@
 // The inputs that four neighbours of an output row meet at one tap of a window after another. Taps are KERNEL_WIDTH,
-// DILATION_X inputs apart, and outputs STRIDE_X inputs.
-
-// A row of the input: its first element, its length (0 where it is outside), and the column, which may be in the padding, of
-// the first neighbour's first tap.
-struct Row {
-    start: u32,
-    length: u32,
-    left: i32,
-}
+// DILATION_X inputs apart, and outputs STRIDE_X inputs. The kernel says what a Row is, the first of whose neighbours has
+// its first tap at `left`, and which `element` is at a column of it.
 
 // The inputs at the last tap and the one before.
 struct Window {
@@ -17,12 +10,6 @@ struct Window {
 
 // Whether a tap meets the inputs of STRIDE_X taps before, moved by a neighbour.
 const SLIDES = DILATION_X == 1u && STRIDE_X <= 2u;
-
-fn element(row: Row, column: u32) -> f32 {
-    // A column before the row is negative, which as an unsigned number is past its end.
-    let inside = column < row.length;
-    return select(outside(), input[select(0u, row.start + column, inside)], inside);
-}
 
 // Moves on to this tap of the row.
 fn slide(window: Window, row: Row, tap: u32) -> Window {

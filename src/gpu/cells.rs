@@ -47,6 +47,9 @@ pub(super) struct Slide {
 }
 
 impl Slide {
+    /// Rows in storage.
+    pub const STORAGE: &str = include_str!("../../shaders/shared/slide_storage.wgsl");
+
     /// One for each way to move on to the next tap.
     pub const EVERY: [Slide; 4] = {
         const fn new(kernel: usize, stride: usize, dilation: usize) -> Slide {
@@ -59,6 +62,9 @@ impl Slide {
     pub fn new(axes: &[Axis]) -> Option<Self> {
         const MOST_TAPS: usize = 16;
         let &Axis { kernel, stride, dilation, output: outputs, .. } = axes.last()?;
+        // Of no consequence where there is one tap or output, and then of any size.
+        let dilation = if kernel == 1 { 1 } else { dilation };
+        let stride = if outputs == 1 { 1 } else { stride };
         (kernel <= MOST_TAPS).then_some(Slide { kernel, stride, dilation, outputs })
     }
 
@@ -67,6 +73,7 @@ impl Slide {
         self.outputs.is_multiple_of(4)
     }
 
+    /// For a kernel that says what a row is, or with [`Slide::STORAGE`].
     pub fn specialise(&self, kernel: Kernel) -> Kernel {
         kernel
             .with(include_str!("../../shaders/shared/slide.wgsl"))

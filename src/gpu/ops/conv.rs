@@ -1,8 +1,11 @@
 //! Convolution: a matrix product of filters and patches, which are found where they lie in the input; where the kernel is
 //! 1x1 they are the input. Asked for by name, the patches are unfolded into a matrix first (im2col), a piece at a time.
-//! 3x3 kernels of many channels have Winograd's form; thin groups are summed directly, depthwise ones four outputs at a time.
+//!
+//! 3x3 kernels of many channels have Winograd's form, pictures of few channels are summed in tiles of workgroup memory,
+//! depthwise convolutions four outputs at a time, and other thin groups one by one.
 
 mod depthwise;
+mod stem;
 mod winograd;
 
 use super::gemm::{self, Form, Left, Params as Product, Source, last_four, pack_rows};
@@ -111,6 +114,7 @@ pub(super) fn variants() -> Vec<Kernel> {
     direct
         .chain(depthwise::variants())
         .chain(winograd::variants())
+        .chain(stem::variants())
         .chain(gemm::conv_variants())
         .chain(image::conv_variants())
         .collect()
@@ -172,6 +176,10 @@ pub(super) fn record(
     if let Some(slide) = depthwise::choose(&layer, site.options.variant) {
         let weight = operands.get(1, site, recording)?;
         return depthwise::record(&layer, slide, weight, recording);
+    }
+
+    if let Some(plan) = stem::Plan::choose(&layer, site, recording) {
+        return plan.record(site, recording);
     }
 
     if choose(op, channels, filters, site) == Path::Direct {

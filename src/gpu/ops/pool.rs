@@ -59,7 +59,7 @@ fn row_kernel(kind: PoolKind, slide: Slide, fours: bool) -> Kernel {
         false => include_str!("../../../shaders/shared/store_each.wgsl"),
     };
     let kernel = Kernel::new("pool_row", include_str!("../../../shaders/pool_row.wgsl"), 1, 1);
-    slide.specialise(specialise(kernel.with(store), kind))
+    slide.specialise(specialise(kernel.with(store).with(Slide::STORAGE), kind))
 }
 
 /// How a row is computed by fours; none where it cannot be, or is asked or better not to: shorter rows would leave

@@ -21,7 +21,7 @@ struct Params {
 
 fn kernel(slide: Slide, fours: bool, epilogue: &Epilogue) -> Kernel {
     let wgsl = include_str!("../../../../shaders/conv_depthwise.wgsl");
-    epilogue.finish4(slide.specialise(Kernel::new(NAME, wgsl, 4, 1).with(INDEX)), fours)
+    epilogue.finish4(slide.specialise(Kernel::new(NAME, wgsl, 4, 1).with(INDEX).with(Slide::STORAGE)), fours)
 }
 
 pub(super) fn variants() -> Vec<Kernel> {
