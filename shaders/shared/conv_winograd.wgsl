@@ -8,7 +8,9 @@ struct Params {
     channels: u32,
     columns: u32,
     count: u32,
+    // The images of this dispatch, and the first of them.
     images: u32,
+    first_image: u32,
     // Tiles of an image, and in a row of it.
     tiles: u32,
     across: u32,
@@ -40,7 +42,7 @@ fn tile_at(i: u32) -> Tile {
     let within = tile % params.tiles;
     return Tile(
         channel,
-        (image * params.channels + channel) * params.height,
+        ((params.first_image + image) * params.channels + channel) * params.height,
         within / params.across * OUTPUTS,
         within % params.across * OUTPUTS,
         image < params.images,

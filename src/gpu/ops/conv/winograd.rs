@@ -1,6 +1,8 @@
 //! 3x3 convolutions in Winograd's form (`src/winograd.rs`): transform the input, multiply, transform back. The products are
 //! matrix products of filters and tiles, one for each place in a tile.
 
+use std::ops::Range;
+
 use super::super::gemm::{self, Form, Left, Params as Product, Source, last_four, pack_rows};
 use super::super::{INDEX, every_activation};
 use super::{Epilogue, GROUP, Layer};
@@ -57,6 +59,8 @@ pub(super) struct Plan<'a> {
     layer: &'a Layer<'a>,
     weight: &'a Tensor,
     form: Winograd,
+    /// Images that are transformed at once.
+    images: usize,
     vertical: Axis,
     horizontal: Axis,
 }
@@ -85,13 +89,14 @@ struct Params {
     columns: u32,
     count: u32,
     images: u32,
+    first_image: u32,
     tiles: u32,
     across: u32,
     height: u32,
     width: u32,
     pad_top: u32,
     pad_left: u32,
-    padding: [u32; 2],
+    padding: u32,
 }
 
 impl<'a> Plan<'a> {
@@ -102,7 +107,7 @@ impl<'a> Plan<'a> {
         if layer.groups != 1 || !Winograd::suits(layer.axes) {
             return None;
         }
-        let plan = |form| Plan { layer, weight, form, vertical, horizontal };
+        let plan = |form| Plan { layer, weight, form, images: layer.images, vertical, horizontal };
         let plans = BOTH.map(plan);
         let form = match site.options.variant {
             Some(asked) => BOTH.into_iter().find(|form| asked.starts_with(name(*form))),
@@ -110,12 +115,17 @@ impl<'a> Plan<'a> {
             None => rule(layer.channels, layer.filters, plans.map(|plan| layer.images * plan.tiles())),
         };
         let plan = plan(form?);
+        let plan = Plan { images: plan.images_at_once(site.options.im2col_cap), ..plan };
         let fits = |words| words > 0 && check_size(&recording.limits, "", words, site.options).is_ok();
-        [layer.channels, layer.filters]
-            .map(|channels| plan.words(channels))
-            .into_iter()
-            .all(fits)
-            .then_some(plan)
+        let sizes = [layer.channels, layer.filters].map(|channels| plan.words(channels));
+        sizes.into_iter().all(fits).then_some(plan)
+    }
+
+    /// As many images as keep the matrices within so many bytes, but one at least.
+    fn images_at_once(&self, cap: usize) -> usize {
+        let layer = self.layer;
+        let of_one = 4 * self.places() * layer.channels.max(layer.filters) * self.tiles();
+        (cap / of_one.max(1)).clamp(1, layer.images.max(1))
     }
 
     /// The tiles of an image.
@@ -128,66 +138,75 @@ impl<'a> Plan<'a> {
         self.form.side().pow(2)
     }
 
-    /// The columns of the matrices: the tiles of all images, and more to make rows whole fours.
-    fn columns(&self) -> usize {
-        (self.layer.images * self.tiles()).next_multiple_of(4)
+    /// The columns of the matrices: the tiles of so many images, and more to make rows whole fours.
+    fn columns(&self, images: usize) -> usize {
+        (images * self.tiles()).next_multiple_of(4)
     }
 
     /// The elements of all matrices of so many channels.
     fn words(&self, channels: usize) -> usize {
-        self.places() * channels * self.columns()
+        self.places() * channels * self.columns(self.images)
     }
 
-    /// Of the transform of so many channels of a picture of this size.
-    fn params(&self, channels: usize, height: usize, width: usize) -> Params {
+    /// Of the transform of so many channels of some images' pictures of this size.
+    fn params(&self, images: Range<usize>, channels: usize, height: usize, width: usize) -> Params {
+        let columns = self.columns(images.len());
         Params {
             channels: channels as u32,
-            columns: self.columns() as u32,
-            count: (channels * self.columns()) as u32,
-            images: self.layer.images as u32,
+            columns: columns as u32,
+            count: (channels * columns) as u32,
+            images: images.len() as u32,
+            first_image: images.start as u32,
             tiles: self.tiles() as u32,
             across: self.form.tiles(&self.horizontal) as u32,
             height: height as u32,
             width: width as u32,
             pad_top: self.vertical.before as u32,
             pad_left: self.horizontal.before as u32,
-            padding: [0; 2],
+            padding: 0,
         }
     }
 
     pub fn record(&self, site: &Site, recording: &mut Recording) -> Result<()> {
-        let Plan { form, vertical, horizontal, .. } = *self;
         let &Layer { channels, filters, input, output, .. } = self.layer;
-        let (name, places, columns) = (&site.node.name, self.places(), self.columns());
-
-        let params = self.params(channels, vertical.input, horizontal.input);
-        let of_input = recording.computed(format!("{name} tiles"), self.words(channels));
-        let groups = recording.linear(channels * columns, GROUP);
-        recording.dispatch(input_kernel(form), &params, &[input], &[of_input], groups)?;
-
+        let Plan { form, vertical, horizontal, .. } = *self;
+        let (name, places) = (&site.node.name, self.places());
         let rows = filters.next_multiple_of(4);
         let packing = Packing::new(format!("winograd {form:?}"), move |values, _| {
             pack_rows(&transform(form, values), places, filters, channels)
         });
         let words = places * rows * channels;
         let weight = recording.packed(format!("{name} weight"), self.weight, words, packing);
+        // These serve all pieces in turn.
+        let of_input = recording.computed(format!("{name} tiles"), self.words(channels));
         let of_output = recording.computed(format!("{name} products"), self.words(filters));
-        let product = Product {
-            batch: last_four(&[places], 1, 1),
-            a_step: last_four(&[rows * channels], 1, 0),
-            b_step: last_four(&[channels * columns], 1, 0),
-            c_step: last_four(&[filters * columns], 1, 0),
-            products: places as u32,
-            ..Product::new(filters, columns, channels)
-        };
-        let operands = (Left::Packed(weight), Source::Stored(of_input));
-        gemm::dispatch(&Form::default(), &product, operands, None, None, of_output, site, recording)?;
-
-        let params = self.params(filters, vertical.output, horizontal.output);
-        let kernel = output_kernel(form, horizontal.output, &self.layer.epilogue());
+        let output_kernel = output_kernel(form, horizontal.output, &self.layer.epilogue());
         let [bias, residual] = [self.layer.bias, self.layer.residual].map(|given| given.unwrap_or(of_output));
-        let groups = recording.linear(filters * columns, GROUP);
-        recording.dispatch(kernel, &params, &[of_output, bias, residual], &[output], groups)
+
+        for start in (0..self.layer.images).step_by(self.images) {
+            let images = start..self.layer.images.min(start + self.images);
+            let columns = self.columns(images.len());
+            let params = self.params(images.clone(), channels, vertical.input, horizontal.input);
+            let groups = recording.linear(channels * columns, GROUP);
+            recording.dispatch(input_kernel(form), &params, &[input], &[of_input], groups)?;
+
+            let product = Product {
+                batch: last_four(&[places], 1, 1),
+                a_step: last_four(&[rows * channels], 1, 0),
+                b_step: last_four(&[channels * columns], 1, 0),
+                c_step: last_four(&[filters * columns], 1, 0),
+                products: places as u32,
+                ..Product::new(filters, columns, channels)
+            };
+            let operands = (Left::Packed(weight), Source::Stored(of_input));
+            gemm::dispatch(&Form::default(), &product, operands, None, None, of_output, site, recording)?;
+
+            let params = self.params(images, filters, vertical.output, horizontal.output);
+            let reads = [of_output, bias, residual];
+            let groups = recording.linear(filters * columns, GROUP);
+            recording.dispatch(output_kernel.clone(), &params, &reads, &[output], groups)?;
+        }
+        Ok(())
     }
 }
 
