@@ -40,8 +40,8 @@ pub struct Bound {
 const EXACT: &str = "exact: bit for bit";
 const SUM: &str = "sum: 2 K 2^-24 sum of magnitudes";
 const SUM_THEN: &str = "sum: 2 K 2^-24 sum of magnitudes, through the activation";
-const WINOGRAD: &str = "Winograd's sums: c 2^-24 magnitudes of the transforms, and K 2^-24 sum of magnitudes";
-const WINOGRAD_THEN: &str = "Winograd's sums, through the activation";
+const WINOGRAD: &str = "Winograd: (c + 16) 2^-24 magnitudes of its transforms";
+const WINOGRAD_THEN: &str = "Winograd: (c + 16) 2^-24 magnitudes, through the activation";
 const FUNCTION: &str = "function: WGSL's accuracies";
 const ROUNDING: &str = "one operation: WGSL's accuracy";
 const STATISTICS: &str = "mean and variance: K 2^-24 of their terms";
