@@ -244,6 +244,15 @@ impl Plan {
         }
     }
 
+    /// The names of the kernels of its steps, in order.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn kernels(&self) -> Vec<String> {
+        match &self.backend {
+            Backend::Cpu(plan) => plan.kernels().map(Into::into).collect(),
+            Backend::Gpu(plan) => plan.kernels().map(Into::into).collect(),
+        }
+    }
+
     /// Runs a plan of the CPU backend, on any target.
     pub(crate) fn run_here(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         match &self.backend {
