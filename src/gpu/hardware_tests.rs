@@ -58,7 +58,8 @@ fn check(network: &Graph) -> BTreeSet<String> {
         let (layer, inputs) = alone(&graph, node, &operands).unwrap();
         let (outputs, kernels) = run(&device, &layer, &inputs);
         let expected = reference(&layer, &inputs).unwrap();
-        let bounds = bounds(&node.op, &operands, &expected).unwrap();
+        let names: Vec<_> = kernels.iter().map(String::as_str).collect();
+        let bounds = bounds(&node.op, &operands, &expected, &names).unwrap();
         assert_eq!(outputs.len(), bounds.len());
         for (bound, (expected, actual)) in bounds.iter().zip(expected.iter().zip(&outputs)) {
             let of_bound = bound.judge(expected, actual).of_bound;
