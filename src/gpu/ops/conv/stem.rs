@@ -13,7 +13,7 @@ use crate::tensor::Tensor;
 use crate::window::Axis;
 
 const NAME: &str = "conv_stem";
-/// Rows, columns and filters of a workgroup's tile.
+/// Rows, columns and filters of a workgroup's tile, as `shaders/conv_stem.wgsl` has them.
 const TILE: [usize; 3] = [4, 16, 16];
 const MOST_CHANNELS: usize = 4;
 
