@@ -10,6 +10,7 @@ mod device;
 mod hardware_tests;
 mod image;
 pub(crate) mod kernel;
+mod layers;
 mod memory;
 pub(crate) mod operands;
 mod ops;
