@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::device::GpuDevice;
-use super::recording::{BufferId, Content, Form, Recording};
+use super::recording::{Buffer, BufferId, Content, Form, Recording};
 use crate::error::{Error, Result};
 use crate::memory::{self, Lifetime};
 use crate::plan::{MemoryReport, PlanOptions, to_words};
@@ -51,6 +51,17 @@ impl Region {
     fn image(texture: wgpu::Texture) -> Self {
         let view = texture.create_view(&wgpu::TextureViewDescriptor::default());
         Region::Image(texture, view)
+    }
+
+    /// A little memory of this kind, which holds nothing.
+    pub fn stand_in(device: &GpuDevice, kind: Kind) -> Self {
+        let side = |power| if power { 4 } else { 3 };
+        match kind {
+            Kind::Words => Region::Buffer(Span::whole(create_buffer(device, "stand-in", FENCE), FENCE)),
+            Kind::Image { powers: [width, height] } => {
+                Region::image(create_image(device, "stand-in", (side(width), side(height))))
+            }
+        }
     }
 
     pub fn binding(&self) -> wgpu::BindingResource<'_> {
@@ -126,6 +137,28 @@ fn write_image(queue: &wgpu::Queue, texture: &wgpu::Texture, bytes: &[u8]) {
     );
 }
 
+/// What software adapters compile a kernel's code for, once each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    Words,
+    /// Whether width and height are powers of two.
+    Image {
+        powers: [bool; 2],
+    },
+}
+
+impl Kind {
+    /// Of a buffer with memory for itself; one that shares an image may be of another kind.
+    pub fn of(buffer: &Buffer) -> Self {
+        let (width, height) = match (buffer.form, &buffer.content) {
+            (Form::Words, _) => return Kind::Words,
+            (Form::Image, Content::Packed { .. }) => weights_size(buffer.words),
+            (Form::Image, _) => image_size(buffer.words),
+        };
+        Kind::Image { powers: [width, height].map(u64::is_power_of_two) }
+    }
+}
+
 /// Width and height of an image that holds so many words: one row of as many texels as it takes, or rows of
 /// [`IMAGE_WIDTH`].
 fn image_size(words: usize) -> (u64, u64) {
@@ -133,9 +166,20 @@ fn image_size(words: usize) -> (u64, u64) {
     if texels <= width { (texels, 1) } else { (width, texels.div_ceil(width)) }
 }
 
+/// As [`image_size`] for weights, which are of two [`Kind`]s: the width of one row is no power of two, nor is the number of
+/// several.
+fn weights_size(words: usize) -> (u64, u64) {
+    let no_power = |n: u64| if n.is_power_of_two() { n + 1 } else { n };
+    let (width, height) = image_size(words);
+    match height {
+        1 if width < u64::from(IMAGE_WIDTH) => (no_power(width.max(3)), 1),
+        _ => (width, no_power(height.max(3))),
+    }
+}
+
 /// Whether an image of so many words is within the device's limits.
 pub(crate) fn fits_image(limits: &wgpu::Limits, words: usize) -> bool {
-    let (width, height) = image_size(words);
+    let (width, height) = weights_size(words);
     width.max(height) <= u64::from(limits.max_texture_dimension_2d)
 }
 
@@ -236,7 +280,9 @@ impl Memory {
                             let whole = create_buffer(device, &buffer.name, bytes + 2 * FENCE);
                             Region::Buffer(Span::fenced(whole, bytes))
                         }
-                        Form::Image => Region::image(create_image(device, &buffer.name, buffer.words)),
+                        Form::Image => {
+                            Region::image(create_image(device, &buffer.name, image_size(buffer.words)))
+                        }
                     };
                     let poison = POISON + fences.len() as u32;
                     fences.push(Fence { layer: buffer.name.clone(), region: region.clone(), poison });
@@ -271,8 +317,7 @@ fn create_buffer(device: &GpuDevice, label: &str, bytes: u64) -> wgpu::Buffer {
     })
 }
 
-fn create_image(device: &GpuDevice, label: &str, words: usize) -> wgpu::Texture {
-    let (width, height) = image_size(words);
+fn create_image(device: &GpuDevice, label: &str, (width, height): (u64, u64)) -> wgpu::Texture {
     device.device().create_texture(&wgpu::TextureDescriptor {
         label: Some(label),
         size: wgpu::Extent3d { width: width as u32, height: height as u32, depth_or_array_layers: 1 },
@@ -295,7 +340,7 @@ fn filled(device: &GpuDevice, label: &str, form: Form, words: &[u32]) -> Region 
             Region::Buffer(Span::whole(buffer, bytes))
         }
         Form::Image => {
-            let texture = create_image(device, label, words.len());
+            let texture = create_image(device, label, weights_size(words.len()));
             let mut whole = words.to_vec();
             whole.resize(4 * texture.width() as usize * texture.height() as usize, 0);
             write_image(device.queue(), &texture, bytemuck::cast_slice(&whole));
@@ -334,7 +379,7 @@ impl Slots {
                 let bytes = 4 * words as u64;
                 Region::Buffer(Span::whole(create_buffer(device, "activations", bytes), bytes))
             }
-            Form::Image => Region::image(create_image(device, "activations", words)),
+            Form::Image => Region::image(create_image(device, "activations", image_size(words))),
         };
         let regions = if checked { Vec::new() } else { slots.sizes.iter().map(create).collect() };
         let bytes = |&words: &usize| match form {
