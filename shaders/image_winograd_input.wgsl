@@ -14,9 +14,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var input: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(1) var input: texture_storage_2d_array<rgba32float, read>;
 // Texel ((row * SIDE + column) * depth + c4) * all_tiles + tile.
-@group(0) @binding(2) var output: texture_storage_2d<rgba32float, write>;
+@group(0) @binding(2) var output: texture_storage_2d_array<rgba32float, write>;
 
 const GROUP = 16u;
 
@@ -45,7 +45,7 @@ fn main(
         for (var x = 0u; x < SIDE; x++) {
             let column = left + i32(x);
             let inside = u32(row) < params.height && u32(column) < params.width;
-            let texel = textureLoad(input, texel_at(u32(max(start + column, 0))));
+            let texel = load_input(u32(max(start + column, 0)));
             d[y][x] = select(vec4<f32>(), texel, inside);
         }
         d[y] = forward(d[y]);
@@ -58,7 +58,7 @@ fn main(
         }
         line = forward(line);
         for (var y = 0u; y < SIDE; y++) {
-            textureStore(output, texel_at((y * SIDE + x) * step + i), line[y]);
+            store_output((y * SIDE + x) * step + i, line[y]);
         }
     }
 }

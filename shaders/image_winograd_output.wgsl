@@ -19,10 +19,10 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 // Texel ((row * SIDE + column) * filters + f4) * all_tiles + tile.
-@group(0) @binding(1) var input: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(1) var input: texture_storage_2d_array<rgba32float, read>;
 @group(0) @binding(2) var<storage, read> bias: array<vec4<f32>>;
-@group(0) @binding(3) var residual: texture_storage_2d<rgba32float, read>;
-@group(0) @binding(4) var output: texture_storage_2d<rgba32float, write>;
+@group(0) @binding(3) var residual: texture_storage_2d_array<rgba32float, read>;
+@group(0) @binding(4) var output: texture_storage_2d_array<rgba32float, write>;
 
 const GROUP = 16u;
 
@@ -48,7 +48,7 @@ fn main(
     for (var y = 0u; y < SIDE; y++) {
         var line: array<vec4<f32>, SIDE>;
         for (var x = 0u; x < SIDE; x++) {
-            line[x] = textureLoad(input, texel_at((y * SIDE + x) * step + i));
+            line[x] = load_input((y * SIDE + x) * step + i);
         }
         m[y] = backward(line);
     }
@@ -73,10 +73,10 @@ fn main(
                 let to = (plane + top + y) * params.width + columns[x];
                 var value = sums[y] + shift;
                 if HAS_RESIDUAL {
-                    value += textureLoad(residual, texel_at(to));
+                    value += load_residual(to);
                 }
                 let texel = mask(activate4(value), last, params.last_lanes);
-                textureStore(output, texel_at(to + moved), texel);
+                store_output(to + moved, texel);
             }
         }
     }

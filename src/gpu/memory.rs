@@ -1,9 +1,11 @@
 //! Memory for a recording's buffers and images: shared by liveness, and in a checked plan fenced and poisoned.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use super::device::GpuDevice;
-use super::recording::{BufferId, Content, Form, Recording};
+use super::layers::{self, Layers};
+use super::recording::{Buffer, BufferId, Content, Form, Recording};
 use crate::error::{Error, Result};
 use crate::memory::{self, Lifetime};
 use crate::plan::{MemoryReport, PlanOptions, to_words};
@@ -13,8 +15,8 @@ const FENCE: u64 = 256;
 /// What a checked plan fills its first buffer with before a run, the next with the next number, and so on: NaNs that no
 /// kernel computes, and that show in whose fence they are copied.
 const POISON: u32 = 0x7fc5_5aa5;
-/// Texels in a row of an image of more than one; `shaders/shared/image.wgsl` counts by it.
-const IMAGE_WIDTH: u32 = 2048;
+/// Texels in a row of weights of more than one; `shaders/shared/image.wgsl` counts by it.
+const WEIGHTS_WIDTH: u32 = 2048;
 const TEXEL_BYTES: u64 = 16;
 
 /// A buffer or, in a checked plan, the part of it between the fences.
@@ -48,8 +50,18 @@ pub(super) enum Region {
 }
 
 impl Region {
-    fn image(texture: wgpu::Texture) -> Self {
+    fn weights(texture: wgpu::Texture) -> Self {
         let view = texture.create_view(&wgpu::TextureViewDescriptor::default());
+        Region::Image(texture, view)
+    }
+
+    fn layers(texture: wgpu::Texture, range: Range<u32>) -> Self {
+        let view = texture.create_view(&wgpu::TextureViewDescriptor {
+            dimension: Some(wgpu::TextureViewDimension::D2Array),
+            base_array_layer: range.start,
+            array_layer_count: Some(range.len() as u32),
+            ..Default::default()
+        });
         Region::Image(texture, view)
     }
 
@@ -68,7 +80,8 @@ impl Region {
         match self {
             Region::Buffer(span) => span.bytes,
             Region::Image(texture, _) => {
-                TEXEL_BYTES * u64::from(texture.width()) * u64::from(texture.height())
+                let wgpu::Extent3d { width, height, depth_or_array_layers } = texture.size();
+                TEXEL_BYTES * [width, height, depth_or_array_layers].map(u64::from).iter().product::<u64>()
             }
         }
     }
@@ -115,27 +128,32 @@ impl Fence {
     }
 }
 
-/// All texels of an image.
+/// All texels of a texture.
 fn write_image(queue: &wgpu::Queue, texture: &wgpu::Texture, bytes: &[u8]) {
     let bytes_per_row = texture.width() * TEXEL_BYTES as u32;
     queue.write_texture(
         texture.as_image_copy(),
         bytes,
-        wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(bytes_per_row), rows_per_image: None },
+        wgpu::TexelCopyBufferLayout {
+            offset: 0,
+            bytes_per_row: Some(bytes_per_row),
+            rows_per_image: Some(texture.height()),
+        },
         texture.size(),
     );
 }
 
-/// Width and height of an image that holds so many words: one row of as many texels as it takes, or rows of
-/// [`IMAGE_WIDTH`].
-fn image_size(words: usize) -> (u64, u64) {
-    let (texels, width) = (words.div_ceil(4).max(1) as u64, u64::from(IMAGE_WIDTH));
+/// Width and height of a texture for weights of so many words: one row of as many texels as it takes, or rows of
+/// [`WEIGHTS_WIDTH`].
+fn weights_size(words: usize) -> (u64, u64) {
+    let (texels, width) = (words.div_ceil(4).max(1) as u64, u64::from(WEIGHTS_WIDTH));
     if texels <= width { (texels, 1) } else { (width, texels.div_ceil(width)) }
 }
 
-/// Whether an image of so many words is within the device's limits.
+/// Whether weights or an image of so many words are within the device's limits. An image could be larger: it has more
+/// layers than its rows are shorter.
 pub(crate) fn fits_image(limits: &wgpu::Limits, words: usize) -> bool {
-    let (width, height) = image_size(words);
+    let (width, height) = weights_size(words);
     width.max(height) <= u64::from(limits.max_texture_dimension_2d)
 }
 
@@ -192,14 +210,17 @@ impl Memory {
         options: &PlanOptions,
     ) -> Result<Self> {
         let lifetimes = lifetimes(recording, outputs);
-        let mut slots = Slots::new(device, recording, &lifetimes, Form::Words, options.checked);
-        let mut image_slots = Slots::new(device, recording, &lifetimes, Form::Image, options.checked);
+        let share = |form| Shared::new(device, recording, &lifetimes, form, options.checked);
+        let (mut words, mut images, mut computed_weights) =
+            (share(Form::Words), share(Form::Image), share(Form::Weights));
+        let all = [&words, &images, &computed_weights];
         let mut report = MemoryReport {
-            activations: slots.bytes + image_slots.bytes,
-            // Memory of one form cannot serve the other.
-            activations_lower_bound: slots.least + image_slots.least,
+            activations: all.iter().map(|shared| shared.bytes).sum(),
+            // Memory of one form cannot serve another.
+            activations_lower_bound: all.iter().map(|shared| shared.least).sum(),
             weights: 0,
         };
+        let mut unused = None;
         let mut fences = Vec::new();
         let mut regions = Vec::new();
         for (buffer, lifetime) in recording.buffers.iter().zip(&lifetimes) {
@@ -225,19 +246,20 @@ impl Memory {
                     Region::Buffer(Span::whole(create_buffer(device, &buffer.name, bytes), bytes))
                 }
                 // What no dispatch touches has no memory of its own.
-                Content::Computed if lifetime.is_none() => slots.any(device),
-                Content::Computed if !options.checked => match buffer.form {
-                    Form::Words => slots.next(bytes),
-                    Form::Image => image_slots.next(bytes),
-                },
-                Content::Input | Content::Computed => {
-                    let region = match buffer.form {
-                        Form::Words => {
-                            let whole = create_buffer(device, &buffer.name, bytes + 2 * FENCE);
-                            Region::Buffer(Span::fenced(whole, bytes))
-                        }
-                        Form::Image => Region::image(create_image(device, &buffer.name, buffer.words)),
+                Content::Computed if lifetime.is_none() => {
+                    let create = || Region::Buffer(Span::whole(create_buffer(device, "unused", 4), 4));
+                    unused.get_or_insert_with(create).clone()
+                }
+                Content::Computed if !options.checked => {
+                    let shared = match buffer.form {
+                        Form::Words => &mut words,
+                        Form::Image => &mut images,
+                        Form::Weights => &mut computed_weights,
                     };
+                    shared.next()?
+                }
+                Content::Input | Content::Computed => {
+                    let region = alone(device, buffer, &recording.limits);
                     let poison = POISON + fences.len() as u32;
                     fences.push(Fence { layer: buffer.name.clone(), region: region.clone(), poison });
                     region
@@ -271,11 +293,11 @@ fn create_buffer(device: &GpuDevice, label: &str, bytes: u64) -> wgpu::Buffer {
     })
 }
 
-fn create_image(device: &GpuDevice, label: &str, words: usize) -> wgpu::Texture {
-    let (width, height) = image_size(words);
+/// A texture of so many columns, rows and layers.
+fn create_texture(device: &GpuDevice, label: &str, [width, height, layers]: [u32; 3]) -> wgpu::Texture {
     device.device().create_texture(&wgpu::TextureDescriptor {
         label: Some(label),
-        size: wgpu::Extent3d { width: width as u32, height: height as u32, depth_or_array_layers: 1 },
+        size: wgpu::Extent3d { width, height, depth_or_array_layers: layers },
         mip_level_count: 1,
         sample_count: 1,
         dimension: wgpu::TextureDimension::D2,
@@ -285,35 +307,59 @@ fn create_image(device: &GpuDevice, label: &str, words: usize) -> wgpu::Texture 
     })
 }
 
-/// Memory that holds these words.
+/// A texture for weights of so many words.
+fn create_weights(device: &GpuDevice, label: &str, words: usize) -> wgpu::Texture {
+    let (width, height) = weights_size(words);
+    create_texture(device, label, [width as u32, height as u32, 1])
+}
+
+/// Memory of a checked plan's input or computed buffer, which it shares with nothing.
+fn alone(device: &GpuDevice, buffer: &Buffer, limits: &wgpu::Limits) -> Region {
+    match buffer.form {
+        Form::Words => {
+            let bytes = 4 * buffer.words.max(1) as u64;
+            Region::Buffer(Span::fenced(create_buffer(device, &buffer.name, bytes + 2 * FENCE), bytes))
+        }
+        Form::Image => {
+            let rows = Layers::rows_for(buffer.words / 4, limits);
+            let layers = layers::count(buffer.words / 4, rows);
+            let texture = create_texture(device, &buffer.name, [layers::WIDTH, rows, layers]);
+            Region::layers(texture, 0..layers)
+        }
+        Form::Weights => Region::weights(create_weights(device, &buffer.name, buffer.words)),
+    }
+}
+
+/// A constant's memory, which holds these words.
 fn filled(device: &GpuDevice, label: &str, form: Form, words: &[u32]) -> Region {
     match form {
-        Form::Words => {
+        // Values are not constant: those that are images are computed.
+        Form::Words | Form::Image => {
             let bytes = (4 * words.len() as u64).max(4);
             let buffer = create_buffer(device, label, bytes);
             device.queue().write_buffer(&buffer, 0, bytemuck::cast_slice(words));
             Region::Buffer(Span::whole(buffer, bytes))
         }
-        Form::Image => {
-            let texture = create_image(device, label, words.len());
+        Form::Weights => {
+            let texture = create_weights(device, label, words.len());
             let mut whole = words.to_vec();
             whole.resize(4 * texture.width() as usize * texture.height() as usize, 0);
             write_image(device.queue(), &texture, bytemuck::cast_slice(&whole));
-            Region::image(texture)
+            Region::weights(texture)
         }
     }
 }
 
 /// The memory that computed buffers of one form share.
-struct Slots {
-    of: std::vec::IntoIter<usize>,
-    regions: Vec<Region>,
+struct Shared {
+    /// For each of them that is used, in order; of a checked plan none.
+    regions: std::vec::IntoIter<Region>,
     bytes: u64,
     /// The most bytes that are alive at one step.
     least: u64,
 }
 
-impl Slots {
+impl Shared {
     fn new(
         device: &GpuDevice,
         recording: &Recording,
@@ -328,44 +374,61 @@ impl Slots {
             .filter(|(buffer, _)| buffer.form == form)
             .filter_map(|(_, lifetime)| *lifetime)
             .collect();
-        let slots = memory::assign(&mine);
-        let create = |&words: &usize| match form {
-            Form::Words => {
-                let bytes = 4 * words as u64;
-                Region::Buffer(Span::whole(create_buffer(device, "activations", bytes), bytes))
-            }
-            Form::Image => Region::image(create_image(device, "activations", words)),
+        let device = (!checked).then_some(device);
+        let (regions, bytes) = match form {
+            Form::Words => share_buffers(device, &mine),
+            Form::Image => share_layers(device, &mine, &recording.limits),
+            Form::Weights => share_weights(device, &mine),
         };
-        let regions = if checked { Vec::new() } else { slots.sizes.iter().map(create).collect() };
-        let bytes = |&words: &usize| match form {
-            Form::Words => 4 * words as u64,
-            Form::Image => {
-                let (width, height) = image_size(words);
-                TEXEL_BYTES * width * height
-            }
-        };
-        Slots {
-            of: slots.of.into_iter(),
-            regions,
-            bytes: slots.sizes.iter().map(bytes).sum(),
-            least: 4 * memory::lower_bound(&mine) as u64,
-        }
+        Shared { regions: regions.into_iter(), bytes, least: 4 * memory::lower_bound(&mine) as u64 }
     }
 
-    /// The slot of the next computed buffer, of which `bytes` are its own.
-    fn next(&mut self, bytes: u64) -> Region {
-        let slot = self.of.next().unwrap_or_default();
-        match &self.regions[slot] {
-            Region::Buffer(span) => Region::Buffer(Span::whole(span.buffer.clone(), bytes)),
-            image => image.clone(),
-        }
+    fn next(&mut self) -> Result<Region> {
+        self.regions.next().ok_or_else(|| Error::Graph("a value has no memory".into()))
     }
+}
 
-    /// Some memory, for what is never used.
-    fn any(&self, device: &GpuDevice) -> Region {
-        let spare = || Region::Buffer(Span::whole(create_buffer(device, "unused", 4), 4));
-        self.regions.first().cloned().unwrap_or_else(spare)
-    }
+/// Memory for values in buffers, where there is a device to make it on, and how many bytes it takes.
+fn share_buffers(device: Option<&GpuDevice>, values: &[Lifetime]) -> (Vec<Region>, u64) {
+    let slots = memory::assign(values);
+    let bytes = slots.sizes.iter().map(|&words| 4 * words as u64).sum();
+    let Some(device) = device else { return (Vec::new(), bytes) };
+    let create = |&words: &usize| create_buffer(device, "activations", 4 * words as u64);
+    let buffers: Vec<_> = slots.sizes.iter().map(create).collect();
+    let region = |(value, slot): (&Lifetime, usize)| {
+        Region::Buffer(Span::whole(buffers[slot].clone(), 4 * value.size as u64))
+    };
+    (values.iter().zip(slots.of).map(region).collect(), bytes)
+}
+
+/// As [`share_buffers`], for images.
+fn share_layers(
+    device: Option<&GpuDevice>,
+    values: &[Lifetime],
+    limits: &wgpu::Limits,
+) -> (Vec<Region>, u64) {
+    let texels = |value: &Lifetime| Lifetime { size: value.size.div_ceil(4), ..*value };
+    let layers = Layers::place(&values.iter().map(texels).collect::<Vec<_>>(), limits);
+    let bytes = TEXEL_BYTES * layers.texels() as u64;
+    let Some(device) = device else { return (Vec::new(), bytes) };
+    let create = |&count: &u32| create_texture(device, "activations", [layers::WIDTH, layers.rows, count]);
+    let textures: Vec<_> = layers.textures.iter().map(create).collect();
+    let region = |(texture, range): (usize, Range<u32>)| Region::layers(textures[texture].clone(), range);
+    (layers.of.into_iter().map(region).collect(), bytes)
+}
+
+/// As [`share_buffers`], for weights.
+fn share_weights(device: Option<&GpuDevice>, values: &[Lifetime]) -> (Vec<Region>, u64) {
+    let slots = memory::assign(values);
+    let texels = |&words: &usize| {
+        let (width, height) = weights_size(words);
+        width * height
+    };
+    let bytes = TEXEL_BYTES * slots.sizes.iter().map(texels).sum::<u64>();
+    let Some(device) = device else { return (Vec::new(), bytes) };
+    let create = |&words: &usize| Region::weights(create_weights(device, "activations", words));
+    let textures: Vec<_> = slots.sizes.iter().map(create).collect();
+    (slots.of.into_iter().map(|slot| textures[slot].clone()).collect(), bytes)
 }
 
 /// The parameters of all dispatches in one buffer, and the bytes from one to the next.

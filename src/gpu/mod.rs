@@ -8,6 +8,7 @@ mod cells;
 mod device;
 mod image;
 pub(crate) mod kernel;
+mod layers;
 mod memory;
 pub(crate) mod operands;
 mod ops;
