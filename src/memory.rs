@@ -176,10 +176,10 @@ impl Arenas {
     }
 }
 
-/// As [`place`], in as many arenas as it takes to keep values of which each names the other in `apart` from sharing one:
-/// what one dispatch reads and what it writes, which WebGPU forbids to be parts of one buffer. The largest value is placed
-/// first, each where its arena grows least; which of several such places, and now and then any place, is tried out in a
-/// number of rounds that always draw the same. It never takes more than [`assign`].
+/// As [`place`], in as many arenas as it takes to keep values from sharing one that live at once and of which each names
+/// the other in `apart`: what one dispatch reads and what it writes, which WebGPU forbids to be parts of one buffer. The
+/// largest value is placed first, each where its arena grows least; which of several such places, and now and then any
+/// place, is tried out in a number of rounds that always draw the same. It never takes more than [`assign`].
 pub(crate) fn place_apart(lifetimes: &[Lifetime], apart: &[Vec<usize>], align: usize) -> Arenas {
     let mut order: Vec<usize> = (0..lifetimes.len()).collect();
     order.sort_by_key(|&i| (Reverse(lifetimes[i].size), lifetimes[i].first));
@@ -327,17 +327,18 @@ mod tests {
         assert_eq!(place(&[], 16), Arena::default());
     }
 
-    /// Each value has to be apart from the one before it and the one behind it.
-    fn neighbours(count: usize) -> Vec<Vec<usize>> {
-        let beside = |i: usize| (i.saturating_sub(1)..(i + 2).min(count)).filter(move |&j| j != i);
-        (0..count).map(|i| beside(i).collect()).collect()
+    /// Each value has to be apart from the one before it and the one behind it, where they live at once.
+    fn neighbours(lifetimes: &[Lifetime]) -> Vec<Vec<usize>> {
+        let are_apart = |i: usize, j: usize| i.abs_diff(j) == 1 && lifetimes[i].overlaps(&lifetimes[j]);
+        let all = || 0..lifetimes.len();
+        all().map(|i| all().filter(|&j| are_apart(i, j)).collect()).collect()
     }
 
     #[test]
     fn arenas_keep_apart_what_may_not_share_one() {
         for (seed, align) in [(1, 1), (2, 1), (3, 16), (4, 16)] {
             let lifetimes = scattered(seed);
-            let apart = neighbours(lifetimes.len());
+            let apart = neighbours(&lifetimes);
             let arenas = place_apart(&lifetimes, &apart, align);
             assert!(arenas.total() >= lower_bound(&lifetimes));
             assert!(arenas.total() <= assign(&lifetimes).sizes.iter().sum());
@@ -359,7 +360,7 @@ mod tests {
     #[test]
     fn a_chain_takes_turns_in_two_arenas() {
         let lifetimes = chain(&[100, 80, 60, 40, 20, 90, 10]);
-        let arenas = place_apart(&lifetimes, &neighbours(lifetimes.len()), 1);
+        let arenas = place_apart(&lifetimes, &neighbours(&lifetimes), 1);
         assert_eq!(arenas.sizes, [100, 90]);
     }
 
