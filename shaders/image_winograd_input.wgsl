@@ -1,5 +1,7 @@
 // Tiles of a convolution's input in Winograd's form: one invocation per tile and texel in depth.
 
+alias Value = vec4<f32>;
+
 struct Params {
     count: u32,
     // Tiles of an image, in a row of it, and of all images.
@@ -38,7 +40,7 @@ fn main(
     let left = i32(within % params.across * OUTPUTS) - i32(params.pad_left);
     let plane = i32((image * params.depth + c) * params.height * params.width);
 
-    var d: array<array<vec4<f32>, SIDE>, SIDE>;
+    var d: array<array<Value, SIDE>, SIDE>;
     for (var y = 0u; y < SIDE; y++) {
         let row = top + i32(y);
         let start = plane + row * i32(params.width);
@@ -52,7 +54,7 @@ fn main(
     }
     let step = params.depth * params.all_tiles;
     for (var x = 0u; x < SIDE; x++) {
-        var line: array<vec4<f32>, SIDE>;
+        var line: array<Value, SIDE>;
         for (var y = 0u; y < SIDE; y++) {
             line[y] = d[y][x];
         }

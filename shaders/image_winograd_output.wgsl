@@ -1,5 +1,7 @@
 // From Winograd's form to a convolution's output, and what follows the sums: one invocation per tile and texel of filters.
 
+alias Value = vec4<f32>;
+
 struct Params {
     count: u32,
     // Tiles of an image, in a row of it, and of all images.
@@ -44,9 +46,9 @@ fn main(
     let left = within % params.across * OUTPUTS;
 
     let step = params.filters * params.all_tiles;
-    var m: array<array<vec4<f32>, OUTPUTS>, SIDE>;
+    var m: array<array<Value, OUTPUTS>, SIDE>;
     for (var y = 0u; y < SIDE; y++) {
-        var line: array<vec4<f32>, SIDE>;
+        var line: array<Value, SIDE>;
         for (var x = 0u; x < SIDE; x++) {
             line[x] = load_input((y * SIDE + x) * step + i);
         }
@@ -63,7 +65,7 @@ fn main(
     var columns: array<u32, OUTPUTS>;
     for (var x = 0u; x < OUTPUTS; x++) {
         columns[x] = left + x;
-        var line: array<vec4<f32>, SIDE>;
+        var line: array<Value, SIDE>;
         for (var y = 0u; y < SIDE; y++) {
             line[y] = m[y][x];
         }

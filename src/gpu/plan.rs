@@ -197,7 +197,7 @@ impl GpuPlan {
 
     /// The kernels of the plan's dispatches, in order.
     #[cfg(not(target_arch = "wasm32"))]
-    pub(super) fn kernels(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn kernels(&self) -> impl Iterator<Item = &str> {
         self.steps.iter().map(|step| step.kernel.name())
     }
 
