@@ -1,12 +1,13 @@
-// output[i] = activate(input[i])
+// output[i] = activate(input[i]), of single elements or of fours of neighbours.
 
 struct Params {
+    // Of elements, or of fours.
     count: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<f32>;
-@group(0) @binding(2) var<storage, read_write> output: array<f32>;
+@group(0) @binding(1) var<storage, read> input: array<Value>;
+@group(0) @binding(2) var<storage, read_write> output: array<Value>;
 
 const GROUP = 64u;
 
@@ -18,6 +19,6 @@ fn main(
 ) {
     let i = linear_group(group, groups) * GROUP + local;
     if i < params.count {
-        output[i] = activate(input[i]);
+        output[i] = map(input[i]);
     }
 }

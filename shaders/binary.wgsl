@@ -1,4 +1,5 @@
-// output[i] = f(a, b) of the elements that broadcast to i
+// output[i] = f(a, b) of the elements that broadcast to i: one element, or four neighbours, along which an operand runs in step
+// (A_LANES or B_LANES is 4) or stands still.
 
 struct Params {
     // The output's axes, at most eight, and the steps in elements along them; 0 where an operand is repeated.
@@ -6,13 +7,14 @@ struct Params {
     a_steps: array<vec4<u32>, 2>,
     b_steps: array<vec4<u32>, 2>,
     axes: u32,
+    // Of elements, or of fours.
     count: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<f32>;
-@group(0) @binding(2) var<storage, read> b: array<f32>;
-@group(0) @binding(3) var<storage, read_write> output: array<f32>;
+@group(0) @binding(1) var<storage, read> a: array<A>;
+@group(0) @binding(2) var<storage, read> b: array<B>;
+@group(0) @binding(3) var<storage, read_write> output: array<Value>;
 
 const GROUP = 64u;
 
@@ -35,11 +37,12 @@ fn main(
     if i >= params.count {
         return;
     }
+    let first = i * VALUE_LANES;
     // FLAT: one axis is left, along which an operand runs in step or stands still.
-    var at = vec2(i * params.a_steps[0].x, i * params.b_steps[0].x);
+    var at = vec2(first * params.a_steps[0].x, first * params.b_steps[0].x);
     if !FLAT {
         at = vec2(0u);
-        var rest = i;
+        var rest = first;
         for (var k = params.axes; k > 0u; k -= 1u) {
             let axis = k - 1u;
             let size = params.sizes[axis / 4u][axis % 4u];
@@ -48,7 +51,7 @@ fn main(
             rest /= size;
         }
     }
-    output[i] = apply(a[at.x], b[at.y]);
+    output[i] = zip(Value(a[at.x / A_LANES]), Value(b[at.y / B_LANES]));
 }
 
 fn apply(x: f32, y: f32) -> f32 {

@@ -9,8 +9,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var input: texture_storage_2d<rgba32float, read>;
-@group(0) @binding(2) var output: texture_storage_2d<rgba32float, write>;
+@group(0) @binding(1) var input: texture_storage_2d_array<rgba32float, read>;
+@group(0) @binding(2) var output: texture_storage_2d_array<rgba32float, write>;
 
 const GROUP = 64u;
 
@@ -23,6 +23,6 @@ fn main(
     let i = linear_group(group, groups) * GROUP + local;
     if i < params.count {
         let to = i / params.own * params.whole + params.start + i % params.own;
-        textureStore(output, texel_at(to), textureLoad(input, texel_at(i)));
+        store_output(to, load_input(i));
     }
 }

@@ -36,13 +36,13 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var input: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(1) var input: texture_storage_2d_array<rgba32float, read>;
 // For each set of weights, block of FILTERS texels of filters, c4, ky, kx and texel of filters: four texels, each with the
 // four filters' weights of channel 4 c4 + i.
 @group(0) @binding(2) var weight: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
-@group(0) @binding(4) var residual: texture_storage_2d<rgba32float, read>;
-@group(0) @binding(5) var output: texture_storage_2d<rgba32float, write>;
+@group(0) @binding(4) var residual: texture_storage_2d_array<rgba32float, read>;
+@group(0) @binding(5) var output: texture_storage_2d_array<rgba32float, write>;
 
 const GROUP = 8u;
 
@@ -135,10 +135,10 @@ fn main(
                 let to = row * params.output_width + x + pixel;
                 value += shifts[f];
                 if HAS_RESIDUAL {
-                    value += textureLoad(residual, texel_at(to));
+                    value += load_residual(to);
                 }
                 let last = filter_ + f + 1u == params.filters;
-                textureStore(output, texel_at(to + moved), mask(activate4(value), last, params.last_lanes));
+                store_output(to + moved, mask(activate4(value), last, params.last_lanes));
             }
         }
     }

@@ -23,12 +23,12 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var input: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(1) var input: texture_storage_2d_array<rgba32float, read>;
 // Texel (c4 * kernel_height + ky) * KERNEL_WIDTH + kx: a tap's weights of four channels.
 @group(0) @binding(2) var weight: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
-@group(0) @binding(4) var residual: texture_storage_2d<rgba32float, read>;
-@group(0) @binding(5) var output: texture_storage_2d<rgba32float, write>;
+@group(0) @binding(4) var residual: texture_storage_2d_array<rgba32float, read>;
+@group(0) @binding(5) var output: texture_storage_2d_array<rgba32float, write>;
 
 const GROUP = 16u;
 
@@ -94,9 +94,9 @@ fn main(
             let to = (plane * params.output_height + y) * params.output_width + x + p;
             var value = sums[p] + shift;
             if HAS_RESIDUAL {
-                value += textureLoad(residual, texel_at(to));
+                value += load_residual(to);
             }
-            textureStore(output, texel_at(to + moved), activate4(value));
+            store_output(to + moved, activate4(value));
         }
     }
 }

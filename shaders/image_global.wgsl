@@ -6,8 +6,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var input: texture_storage_2d<rgba32float, read>;
-@group(0) @binding(2) var output: texture_storage_2d<rgba32float, write>;
+@group(0) @binding(1) var input: texture_storage_2d_array<rgba32float, read>;
+@group(0) @binding(2) var output: texture_storage_2d_array<rgba32float, write>;
 
 const GROUP = 64u;
 
@@ -23,9 +23,9 @@ fn main(
     }
     // Mesa's llvmpipe compiles a kernel anew, for each dispatch, where a uniform alone bounds a loop. group.z is 0.
     let pixels = params.pixels + group.z;
-    var value = textureLoad(input, texel_at(i * pixels));
+    var value = load_input(i * pixels);
     for (var p = 1u; p < pixels; p++) {
-        let next = textureLoad(input, texel_at(i * pixels + p));
+        let next = load_input(i * pixels + p);
         if MAX {
             value = select(value, next, next > value | is_nan4(next));
         } else {
@@ -35,5 +35,5 @@ fn main(
     if !MAX {
         value /= f32(pixels);
     }
-    textureStore(output, texel_at(i), value);
+    store_output(i, value);
 }

@@ -10,11 +10,11 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var input: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(1) var input: texture_storage_2d_array<rgba32float, read>;
 // Texel (f4 * depth + c4) * 4 + f: the weights of feature 4 f4 + f for inputs 4 c4 to 4 c4 + 3.
 @group(0) @binding(2) var weight: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
-@group(0) @binding(4) var output: texture_storage_2d<rgba32float, write>;
+@group(0) @binding(4) var output: texture_storage_2d_array<rgba32float, write>;
 
 const GROUP = 16u;
 
@@ -43,7 +43,7 @@ fn main(
         let w2 = textureLoad(weight, texel_at(at + 2u));
         let w3 = textureLoad(weight, texel_at(at + 3u));
         for (var r = 0u; r < ROWS; r++) {
-            let x = textureLoad(input, texel_at(min(first + r, params.images - 1u) * depth + c));
+            let x = load_input(min(first + r, params.images - 1u) * depth + c);
             sums[r] += vec4(dot(w0, x), dot(w1, x), dot(w2, x), dot(w3, x));
         }
     }
@@ -54,7 +54,7 @@ fn main(
     for (var r = 0u; r < ROWS; r++) {
         if first + r < params.images {
             let to = (first + r) * params.filters + filter_;
-            textureStore(output, texel_at(to), mask(activate4(sums[r] + shift), filter_ + 1u == params.filters, params.last_lanes));
+            store_output(to, mask(activate4(sums[r] + shift), filter_ + 1u == params.filters, params.last_lanes));
         }
     }
 }

@@ -5,15 +5,20 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var a: texture_storage_2d<rgba32float, read>;
-@group(0) @binding(2) var b: texture_storage_2d<rgba32float, read>;
-@group(0) @binding(3) var output: texture_storage_2d<rgba32float, write>;
+@group(0) @binding(1) var input: texture_storage_2d_array<rgba32float, read>;
+@group(0) @binding(2) var other: texture_storage_2d_array<rgba32float, read>;
+@group(0) @binding(3) var output: texture_storage_2d_array<rgba32float, write>;
 
 const GROUP = 64u;
 
 const ADD = 0u;
 const SUB = 1u;
 const MUL = 2u;
+
+fn load_other(texel: u32) -> vec4<f32> {
+    let place = place_of(texel, textureDimensions(other).y);
+    return textureLoad(other, place.xy, place.z);
+}
 
 @compute @workgroup_size(GROUP)
 fn main(
@@ -25,13 +30,13 @@ fn main(
     if i >= params.count {
         return;
     }
-    let x = textureLoad(a, texel_at(i));
+    let x = load_input(i);
     var value: vec4<f32>;
     switch FUNCTION {
-        case ADD: { value = x + textureLoad(b, texel_at(i)); }
-        case SUB: { value = x - textureLoad(b, texel_at(i)); }
-        case MUL: { value = x * textureLoad(b, texel_at(i)); }
+        case ADD: { value = x + load_other(i); }
+        case SUB: { value = x - load_other(i); }
+        case MUL: { value = x * load_other(i); }
         default: { value = activate4(x); }
     }
-    textureStore(output, texel_at(i), value);
+    store_output(i, value);
 }

@@ -14,7 +14,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> input: array<f32>;
-@group(0) @binding(2) var output: texture_storage_2d<rgba32float, write>;
+@group(0) @binding(2) var output: texture_storage_2d_array<rgba32float, write>;
 
 const GROUP = 64u;
 
@@ -44,5 +44,5 @@ fn main(
         load(image, channel + 2u, pixel),
         load(image, channel + 3u, pixel),
     );
-    textureStore(output, texel_at(i), texel);
+    store_output(i, texel);
 }

@@ -20,8 +20,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var input: texture_storage_2d<rgba32float, read>;
-@group(0) @binding(2) var output: texture_storage_2d<rgba32float, write>;
+@group(0) @binding(1) var input: texture_storage_2d_array<rgba32float, read>;
+@group(0) @binding(2) var output: texture_storage_2d_array<rgba32float, write>;
 
 const GROUP = 64u;
 
@@ -57,7 +57,7 @@ fn main(
         for (var kx = 0u; kx < KERNEL_WIDTH; kx++) {
             let column = columns[kx];
             let inside = u32(column) < width;
-            let next = textureLoad(input, texel_at(u32(max(start + column, 0))));
+            let next = load_input(u32(max(start + column, 0)));
             if MAX {
                 value = select(value, next, vec4(inside) & (next > value | is_nan4(next)));
             } else {
@@ -72,5 +72,5 @@ fn main(
     if !MAX {
         value /= f32(max(counted, 1u));
     }
-    textureStore(output, texel_at(i), value);
+    store_output(i, value);
 }

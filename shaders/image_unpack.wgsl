@@ -13,7 +13,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var input: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(1) var input: texture_storage_2d_array<rgba32float, read>;
 @group(0) @binding(2) var<storage, read_write> output: array<f32>;
 
 const GROUP = 64u;
@@ -31,7 +31,7 @@ fn main(
     let pixel = i % params.pixels;
     let first = i / params.pixels % params.depth * 4u;
     let image = i / (params.pixels * params.depth);
-    let texel = textureLoad(input, texel_at(i));
+    let texel = load_input(i);
     let start = image * params.image_step + first * params.channel_step + pixel * params.pixel_step;
     for (var k = 0u; k < 4u; k++) {
         if first + k < params.channels {

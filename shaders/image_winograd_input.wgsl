@@ -1,5 +1,7 @@
 // Tiles of a convolution's input in Winograd's form: one invocation per tile and texel in depth.
 
+alias Value = vec4<f32>;
+
 struct Params {
     count: u32,
     // Tiles of an image, in a row of it, and of all images.
@@ -14,9 +16,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var input: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(1) var input: texture_storage_2d_array<rgba32float, read>;
 // Texel ((row * SIDE + column) * depth + c4) * all_tiles + tile.
-@group(0) @binding(2) var output: texture_storage_2d<rgba32float, write>;
+@group(0) @binding(2) var output: texture_storage_2d_array<rgba32float, write>;
 
 const GROUP = 16u;
 
@@ -38,14 +40,14 @@ fn main(
     let left = i32(within % params.across * OUTPUTS) - i32(params.pad_left);
     let plane = i32((image * params.depth + c) * params.height * params.width);
 
-    var d: array<array<vec4<f32>, SIDE>, SIDE>;
+    var d: array<array<Value, SIDE>, SIDE>;
     for (var y = 0u; y < SIDE; y++) {
         let row = top + i32(y);
         let start = plane + row * i32(params.width);
         for (var x = 0u; x < SIDE; x++) {
             let column = left + i32(x);
             let inside = u32(row) < params.height && u32(column) < params.width;
-            let texel = textureLoad(input, texel_at(u32(max(start + column, 0))));
+            let texel = load_input(u32(max(start + column, 0)));
             d[y][x] = select(vec4<f32>(), texel, inside);
         }
         d[y] = forward(d[y]);
@@ -54,7 +56,7 @@ fn main(
     // A loop that stays one, and selects its column: code takes long to compile for each store in it.
     let rounds = SIDE + group.z;
     for (var x = 0u; x < rounds; x++) {
-        var line: array<vec4<f32>, SIDE>;
+        var line: array<Value, SIDE>;
         for (var y = 0u; y < SIDE; y++) {
             line[y] = d[y][0];
             for (var n = 0u; n < SIDE; n++) {
@@ -63,7 +65,7 @@ fn main(
         }
         line = forward(line);
         for (var y = 0u; y < SIDE; y++) {
-            textureStore(output, texel_at((y * SIDE + x) * step + i), line[y]);
+            store_output((y * SIDE + x) * step + i, line[y]);
         }
     }
 }

@@ -1,5 +1,7 @@
 // From Winograd's form to a convolution's output, and what follows the sums: one invocation per tile and texel of filters.
 
+alias Value = vec4<f32>;
+
 struct Params {
     count: u32,
     // Tiles of an image, in a row of it, and of all images.
@@ -22,10 +24,10 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 // Texel ((row * SIDE + column) * filters + f4) * all_tiles + tile.
-@group(0) @binding(1) var input: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(1) var input: texture_storage_2d_array<rgba32float, read>;
 @group(0) @binding(2) var<storage, read> bias: array<vec4<f32>>;
-@group(0) @binding(3) var residual: texture_storage_2d<rgba32float, read>;
-@group(0) @binding(4) var output: texture_storage_2d<rgba32float, write>;
+@group(0) @binding(3) var residual: texture_storage_2d_array<rgba32float, read>;
+@group(0) @binding(4) var output: texture_storage_2d_array<rgba32float, write>;
 
 const GROUP = 16u;
 
@@ -47,11 +49,11 @@ fn main(
     let left = within % params.across * OUTPUTS;
 
     let step = params.filters * params.all_tiles;
-    var m: array<array<vec4<f32>, OUTPUTS>, SIDE>;
+    var m: array<array<Value, OUTPUTS>, SIDE>;
     for (var y = 0u; y < SIDE; y++) {
-        var line: array<vec4<f32>, SIDE>;
+        var line: array<Value, SIDE>;
         for (var x = 0u; x < SIDE; x++) {
-            line[x] = textureLoad(input, texel_at((y * SIDE + x) * step + i));
+            line[x] = load_input((y * SIDE + x) * step + i);
         }
         m[y] = backward(line);
     }
@@ -65,7 +67,7 @@ fn main(
     // A loop that stays one, and selects its column: code takes long to compile for each store in it.
     let columns = min(OUTPUTS, params.width - left) + group.z;
     for (var x = 0u; x < columns; x++) {
-        var line: array<vec4<f32>, SIDE>;
+        var line: array<Value, SIDE>;
         for (var y = 0u; y < SIDE; y++) {
             line[y] = m[y][0];
             for (var n = 0u; n < OUTPUTS; n++) {
@@ -78,10 +80,10 @@ fn main(
                 let to = (plane + top + y) * params.width + left + x;
                 var value = sums[y] + shift;
                 if HAS_RESIDUAL {
-                    value += textureLoad(residual, texel_at(to));
+                    value += load_residual(to);
                 }
                 let texel = mask(activate4(value), last, params.last_lanes);
-                textureStore(output, texel_at(to + moved), texel);
+                store_output(to + moved, texel);
             }
         }
     }

@@ -1,6 +1,4 @@
-// Reduction: one workgroup per output.
-
-const GROUP = 256u;
+// Reduction: one workgroup of GROUP invocations per output, which read one element at a time or four neighbours.
 
 var<workgroup> partial: array<f32, GROUP>;
 
@@ -33,9 +31,9 @@ fn main(
 
 // The result, to all invocations.
 fn reduce(kind: u32, start: u32, local: u32, shift: f32) -> f32 {
-    var mine = initial(kind, input[start]);
-    for (var i = local; i < params.length; i += GROUP) {
-        mine = combine(kind, mine, term(kind, input[start + element(i)], shift));
+    var mine = initial(kind, first_of(input[start / VALUE_LANES]));
+    for (var i = local * VALUE_LANES; i < params.length; i += GROUP * VALUE_LANES) {
+        mine = fold(kind, mine, input[(start + element(i)) / VALUE_LANES], shift);
     }
     partial[local] = mine;
     for (var half = GROUP / 2u; half > 0u; half /= 2u) {

@@ -28,9 +28,6 @@ pub(crate) struct Slots {
 /// Assigns slots, so that their sizes together are small: the largest value first, each to a slot that is free while it
 /// lives. Which of several free ones is tried out: the smallest; the one that is idle for the shortest time before and
 /// after; and, while that leaves more than [`slots_bound`], any, in a number of rounds that always draw the same.
-///
-/// Slots are whole buffers rather than ranges of one, because WebGPU forbids a buffer to be read and written in one
-/// dispatch even on disjoint ranges.
 pub(crate) fn assign(lifetimes: &[Lifetime]) -> Slots {
     let mut order: Vec<usize> = (0..lifetimes.len()).collect();
     order.sort_by_key(|&i| (Reverse(lifetimes[i].size), lifetimes[i].first));
@@ -155,20 +152,114 @@ fn place_in(order: &[usize], lifetimes: &[Lifetime], align: usize) -> Arena {
     let mut placed: Vec<usize> = Vec::new();
     for &i in order.iter().filter(|&&i| lifetimes[i].size > 0) {
         let size = lifetimes[i].size;
-        let (mut end, mut best) = (0, None);
-        for &j in placed.iter().filter(|&&j| lifetimes[i].overlaps(&lifetimes[j])) {
-            let gap = arena.offsets[j].saturating_sub(end);
-            if gap >= size && best.is_none_or(|(smallest, _)| gap < smallest) {
-                best = Some((gap, end));
-            }
-            end = end.max((arena.offsets[j] + lifetimes[j].size).next_multiple_of(align));
-        }
-        let offset = best.map_or(end, |(_, offset)| offset);
+        let alive = placed.iter().filter(|&&j| lifetimes[i].overlaps(&lifetimes[j]));
+        let offset = gap(size, alive.map(|&j| (arena.offsets[j], lifetimes[j].size)), align);
         arena.offsets[i] = offset;
         arena.size = arena.size.max(offset + size);
         placed.insert(placed.partition_point(|&j| arena.offsets[j] <= offset), i);
     }
     arena
+}
+
+/// Where each value lies in several arenas.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Arenas {
+    /// For each value, its arena and where it begins there.
+    pub of: Vec<(usize, usize)>,
+    /// The sizes of the arenas.
+    pub sizes: Vec<usize>,
+}
+
+impl Arenas {
+    fn total(&self) -> usize {
+        self.sizes.iter().sum()
+    }
+}
+
+/// As [`place`], in as many arenas as it takes to keep values from sharing one that live at once and of which each names
+/// the other in `apart`: what one dispatch reads and what it writes, which WebGPU forbids to be parts of one buffer. The
+/// largest value is placed first, each where its arena grows least; which of several such places, and now and then any
+/// place, is tried out in a number of rounds that always draw the same. It never takes more than [`assign`].
+pub(crate) fn place_apart(lifetimes: &[Lifetime], apart: &[Vec<usize>], align: usize) -> Arenas {
+    let mut order: Vec<usize> = (0..lifetimes.len()).collect();
+    order.sort_by_key(|&i| (Reverse(lifetimes[i].size), lifetimes[i].first));
+    // Knuth's MMIX generator.
+    let mut state = 1_u64;
+    let mut draw = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    // An arena of values that are never alive at the same step is a slot.
+    let slots = assign(lifetimes);
+    let mut best = Arenas { of: slots.of.into_iter().map(|slot| (slot, 0)).collect(), sizes: slots.sizes };
+    let least = lower_bound(lifetimes);
+    // The more values, the fewer rounds, for each takes time by their square.
+    let rounds = (1 << 23) / (lifetimes.len() * lifetimes.len()).max(1 << 13);
+    for _ in 0..rounds {
+        if best.total() <= least {
+            break;
+        }
+        let drawn = place_apart_by(&order, lifetimes, apart, align, |growths| {
+            let any = draw(8) == 0;
+            let count = growths.iter().filter(|&&growth| any || growth == growths[0]).count();
+            draw(count)
+        });
+        if drawn.total() < best.total() {
+            best = drawn;
+        }
+    }
+    best
+}
+
+/// Places values in this order, where `choose` picks a place by how much each makes its arena grow, in rising order.
+fn place_apart_by(
+    order: &[usize],
+    lifetimes: &[Lifetime],
+    apart: &[Vec<usize>],
+    align: usize,
+    mut choose: impl FnMut(&[usize]) -> usize,
+) -> Arenas {
+    let mut arenas = Arenas { of: vec![(usize::MAX, 0); lifetimes.len()], sizes: Vec::new() };
+    // Those placed so far in each arena, by where they begin.
+    let mut placed: Vec<Vec<usize>> = Vec::new();
+    for &i in order {
+        let size = lifetimes[i].size;
+        let mut places = vec![(size, placed.len(), 0)];
+        for (arena, tenants) in placed.iter().enumerate() {
+            if apart[i].iter().all(|&j| arenas.of[j].0 != arena) {
+                let alive = tenants.iter().filter(|&&j| lifetimes[i].overlaps(&lifetimes[j]));
+                let taken = alive.map(|&j| (arenas.of[j].1, lifetimes[j].size));
+                let offset = gap(size, taken, align);
+                places.push(((offset + size).saturating_sub(arenas.sizes[arena]), arena, offset));
+            }
+        }
+        places.sort_unstable();
+        let growths: Vec<_> = places.iter().map(|&(growth, ..)| growth).collect();
+        let (growth, arena, offset) = places[choose(&growths)];
+        if arena == placed.len() {
+            placed.push(Vec::new());
+            arenas.sizes.push(0);
+        }
+        arenas.sizes[arena] += growth;
+        let at = placed[arena].partition_point(|&j| arenas.of[j].1 <= offset);
+        placed[arena].insert(at, i);
+        arenas.of[i] = (arena, offset);
+    }
+    arenas
+}
+
+/// Where so much fits in the smallest gap between what is taken, offsets and sizes in the order of offsets; else behind
+/// all of it.
+fn gap(size: usize, taken: impl Iterator<Item = (usize, usize)>, align: usize) -> usize {
+    let (mut end, mut best) = (0, None);
+    for (offset, taken) in taken {
+        let gap = offset.saturating_sub(end);
+        if gap >= size && best.is_none_or(|(smallest, _)| gap < smallest) {
+            best = Some((gap, end));
+        }
+        end = end.max((offset + taken).next_multiple_of(align));
+    }
+    best.map_or(end, |(_, offset)| offset)
 }
 
 /// The most that is alive at one step: no assignment can do with less.
@@ -234,6 +325,43 @@ mod tests {
         let lifetimes = chain(&[100, 80, 60, 40, 20, 90, 10]);
         assert_eq!(place(&lifetimes, 1).size, lower_bound(&lifetimes));
         assert_eq!(place(&[], 16), Arena::default());
+    }
+
+    /// Each value has to be apart from the one before it and the one behind it, where they live at once.
+    fn neighbours(lifetimes: &[Lifetime]) -> Vec<Vec<usize>> {
+        let are_apart = |i: usize, j: usize| i.abs_diff(j) == 1 && lifetimes[i].overlaps(&lifetimes[j]);
+        let all = || 0..lifetimes.len();
+        all().map(|i| all().filter(|&j| are_apart(i, j)).collect()).collect()
+    }
+
+    #[test]
+    fn arenas_keep_apart_what_may_not_share_one() {
+        for (seed, align) in [(1, 1), (2, 1), (3, 16), (4, 16)] {
+            let lifetimes = scattered(seed);
+            let apart = neighbours(&lifetimes);
+            let arenas = place_apart(&lifetimes, &apart, align);
+            assert!(arenas.total() >= lower_bound(&lifetimes));
+            assert!(arenas.total() <= assign(&lifetimes).sizes.iter().sum());
+            for (i, a) in lifetimes.iter().enumerate() {
+                let (arena, offset) = arenas.of[i];
+                assert!(offset % align == 0 && offset + a.size <= arenas.sizes[arena]);
+                for (j, b) in lifetimes.iter().enumerate().skip(i + 1) {
+                    let (other, other_offset) = arenas.of[j];
+                    let is_apart = offset + a.size <= other_offset || other_offset + b.size <= offset;
+                    assert!(arena != other || is_apart || !a.overlaps(b) || a.size == 0 || b.size == 0);
+                    assert!(arena != other || !apart[i].contains(&j), "{i} and {j}");
+                }
+            }
+            assert_eq!(place_apart(&lifetimes, &apart, align), arenas);
+        }
+        assert_eq!(place_apart(&[], &[], 16), Arenas::default());
+    }
+
+    #[test]
+    fn a_chain_takes_turns_in_two_arenas() {
+        let lifetimes = chain(&[100, 80, 60, 40, 20, 90, 10]);
+        let arenas = place_apart(&lifetimes, &neighbours(&lifetimes), 1);
+        assert_eq!(arenas.sizes, [100, 90]);
     }
 
     #[test]

@@ -17,7 +17,8 @@ pub struct PlanOptions {
     /// Bounds-checked shaders, outputs that start as NaN, and fences around every GPU buffer that are looked at after
     /// each run ([`Error::OutOfBoundsWrite`]). Slow and without reuse of memory: for tests and for hunting a fault.
     pub checked: bool,
-    /// The most bytes an im2col matrix may take; larger convolutions are cut into pieces.
+    /// The most bytes an im2col matrix may take, or on the GPU the matrices of Winograd's form; larger convolutions are
+    /// cut into pieces, the latter of whole images.
     pub im2col_cap: usize,
     /// A kernel variant by name (see [`crate::gpu::variants`] and [`CPU_VARIANTS`]), chosen wherever it can run in place of
     /// the rule's choice.
@@ -240,6 +241,15 @@ impl Plan {
         match &self.backend {
             Backend::Cpu(plan) => plan.profile(inputs, runs),
             Backend::Gpu(plan) => pollster::block_on(plan.profile(runs)),
+        }
+    }
+
+    /// The names of the kernels of its steps, in order.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn kernels(&self) -> Vec<String> {
+        match &self.backend {
+            Backend::Cpu(plan) => plan.kernels().map(Into::into).collect(),
+            Backend::Gpu(plan) => plan.kernels().map(Into::into).collect(),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Winograd's minimal filtering F(m x m, 3 x 3): m² outputs of a 3x3 convolution for (m + 2)² products in place of 9 m².
 //!
 //! Y = A^T [(G g G^T) * (B^T d B)] A, the products summed over the channels before the outer transform (Lavin & Gray, *Fast
-//! Algorithms for Convolutional Neural Networks*, 2016). B and A stand in the kernels (`shaders/shared/winograd_*.wgsl`,
-//! `cpu/blocked/winograd.rs`); the filters' transform G is here, in f64.
+//! Algorithms for Convolutional Neural Networks*, 2016). The matrices stand here, in f64; the kernels have B and A written
+//! out as sums (`shaders/shared/winograd_*.wgsl`, `cpu/blocked/winograd.rs`).
 //!
 //! **Error.** Let |M| be the matrix of a matrix's absolute values. An output differs from the true one by at most
 //! (c + 14) 2^-24 times the same formula with |A|, |B|, |G|, |d| and |g|, to first order: a term passes through at most 3
@@ -65,26 +65,59 @@ impl Winograd {
         }
     }
 
-    #[cfg(test)]
-    fn amplification(self) -> f64 {
-        let (outputs, inputs): (&[&[f64]], &[f64]) = match self {
-            Winograd::Two => (&[&[1.0, 1.0, 1.0, 0.0], &[0.0, 1.0, 1.0, 1.0]], &[2.0; 4]),
-            Winograd::Four => (
-                &[
-                    &[1.0, 1.0, 1.0, 1.0, 1.0, 0.0],
-                    &[0.0, 1.0, 1.0, 2.0, 2.0, 0.0],
-                    &[0.0, 1.0, 1.0, 4.0, 4.0, 0.0],
-                    &[0.0, 1.0, 1.0, 8.0, 8.0, 1.0],
-                ],
-                &[10.0, 10.0, 10.0, 6.0, 6.0, 10.0],
-            ),
-        };
+    /// The matrix B^T, a row per product.
+    pub fn input_rows(self) -> &'static [&'static [f64]] {
+        match self {
+            Winograd::Two => &[
+                &[1.0, 0.0, -1.0, 0.0],
+                &[0.0, 1.0, 1.0, 0.0],
+                &[0.0, -1.0, 1.0, 0.0],
+                &[0.0, 1.0, 0.0, -1.0],
+            ],
+            Winograd::Four => &[
+                &[4.0, 0.0, -5.0, 0.0, 1.0, 0.0],
+                &[0.0, -4.0, -4.0, 1.0, 1.0, 0.0],
+                &[0.0, 4.0, -4.0, -1.0, 1.0, 0.0],
+                &[0.0, -2.0, -1.0, 2.0, 1.0, 0.0],
+                &[0.0, 2.0, -1.0, -2.0, 1.0, 0.0],
+                &[0.0, 4.0, 0.0, -5.0, 0.0, 1.0],
+            ],
+        }
+    }
+
+    /// The matrix A^T, a row per output.
+    pub fn output_rows(self) -> &'static [&'static [f64]] {
+        match self {
+            Winograd::Two => &[&[1.0, 1.0, 1.0, 0.0], &[0.0, 1.0, -1.0, -1.0]],
+            Winograd::Four => &[
+                &[1.0, 1.0, 1.0, 1.0, 1.0, 0.0],
+                &[0.0, 1.0, -1.0, 2.0, -2.0, 0.0],
+                &[0.0, 1.0, 1.0, 4.0, 4.0, 0.0],
+                &[0.0, 1.0, -1.0, 8.0, -8.0, 1.0],
+            ],
+        }
+    }
+
+    /// The most that the formula of magnitudes is of those of the filter times the largest input of the tile.
+    pub fn amplification(self) -> f64 {
+        let size = |row: &[f64]| row.iter().map(|b| b.abs()).sum::<f64>();
+        let inputs: Vec<_> = self.input_rows().iter().map(|row| size(row)).collect();
         let sum = |row: &[f64], tap: usize| -> f64 {
-            let terms = row.iter().zip(inputs).zip(self.filter_rows());
-            terms.map(|((a, b), g)| a * b * g[tap].abs()).sum()
+            let terms = row.iter().zip(&inputs).zip(self.filter_rows());
+            terms.map(|((a, b), g)| (a * b * g[tap]).abs()).sum()
         };
-        let sums = outputs.iter().flat_map(|row| (0..3).map(move |tap| sum(row, tap)));
+        let sums = self.output_rows().iter().flat_map(|row| (0..3).map(move |tap| sum(row, tap)));
         sums.fold(0.0, f64::max).powi(2)
+    }
+
+    /// The form that a kernel of this name computes a part of.
+    pub fn of_kernel(name: &str) -> Option<Self> {
+        let is = |form: &str| name.contains(form);
+        match () {
+            () if is("winograd_2") => Some(Winograd::Two),
+            () if is("winograd_4") => Some(Winograd::Four),
+            () => None,
+        }
     }
 
     /// Whether it computes a convolution along these axes.
@@ -117,5 +150,25 @@ mod tests {
         let mut transformed = [0.0; 36];
         Winograd::Four.filter(&g, &mut transformed);
         assert_eq!(transformed[..6], [0.375, -0.25, -0.25, 0.0625, 0.0625, 0.0]);
+    }
+    /// Outputs along one axis by the matrices, and one by one.
+    #[test]
+    fn the_matrices_convolve() {
+        let part = |i: usize| (i as f64 * 0.618_033_988_749_895).fract() - 0.5;
+        for form in [Winograd::Two, Winograd::Four] {
+            let inputs: Vec<f64> = (0..form.side()).map(part).collect();
+            let filter: Vec<f64> = (10..13).map(part).collect();
+            let dot = |row: &[f64], column: &[f64]| row.iter().zip(column).map(|(a, b)| a * b).sum::<f64>();
+            let products: Vec<f64> = form
+                .input_rows()
+                .iter()
+                .zip(form.filter_rows())
+                .map(|(b, g)| dot(b, &inputs) * dot(g, &filter))
+                .collect();
+            for (i, row) in form.output_rows().iter().enumerate() {
+                let expected = dot(&filter, &inputs[i..i + 3]);
+                assert!((dot(row, &products) - expected).abs() < 1e-14, "{form:?}, output {i}");
+            }
+        }
     }
 }

@@ -164,10 +164,12 @@ fn measured_kernels_compute_what_the_cpu_does() {
         Some(graph.value(id).constant.clone().unwrap_or_else(|| x.clone()))
     };
     let operands: Vec<_> = node.inputs.iter().map(value).collect();
-    let expected = run_layer(&Device::cpu(), &graph, node, &operands).unwrap();
-    let bounds = bounds(&node.op, &operands, &expected).unwrap();
+    let expected = run_layer(&Device::cpu(), &graph, node, &operands).unwrap().outputs;
     let (layer, inputs) = wgpu_cnn::verify::alone(&graph, node, &operands).unwrap();
-    let actual = device.compile_with(&layer, &measured()).unwrap().run(&inputs).unwrap();
+    let plan = device.compile_with(&layer, &measured()).unwrap();
+    let actual = plan.run(&inputs).unwrap();
+    let kernels: Vec<_> = plan.profile(&inputs, 1).unwrap().into_iter().map(|step| step.kernel).collect();
+    let bounds = bounds(&node.op, &operands, &expected, &kernels).unwrap();
     assert_eq!(device.as_gpu().unwrap().measurement_count(), 1);
     let difference = bounds[0].judge(&expected[0], &actual[0]);
     assert!(difference.of_bound <= 1.0, "{difference:?}");

@@ -23,7 +23,8 @@ use crate::{devices, model, tensors};
 ///
 /// The bound is no tolerance that someone chose; it follows from the layer and its operands. A sum of K products
 /// (convolution, matrix product, average) may differ by 2 K 2^-24 sum |a b|: in any order of summation each device lies
-/// within half of that of the true sum. The sum of magnitudes is what the same layer makes of absolute values.
+/// within half of that of the true sum. The sum of magnitudes is what the same layer makes of absolute values. A device that
+/// convolves in Winograd's form may add c 2^-24 times the magnitudes of its transforms, over c channels.
 /// Functions may differ by what the WGSL specification allows to the built-ins in their formula. What only selects or
 /// moves elements must agree bit for bit.
 ///
@@ -193,14 +194,14 @@ impl<'a> Walk<'a> {
         };
         let given = operands(&self.values);
         let cpu = Device::cpu();
-        let expected = run_layer(&cpu, self.graph, node, &given)?;
+        let expected = run_layer(&cpu, self.graph, node, &given)?.outputs;
         let actual = run_layer(device, self.graph, node, &given)?;
-        let disturbed = run_layer(&cpu, self.graph, node, &operands(&self.disturbed))?;
-        let bounds = bounds(&node.op, &given, &expected)
+        let disturbed = run_layer(&cpu, self.graph, node, &operands(&self.disturbed))?.outputs;
+        let bounds = bounds(&node.op, &given, &expected, &actual.kernels)
             .with_context(|| format!("the bound of layer '{}'", node.name))?;
         ensure!(bounds.len() == expected.len(), "layer '{}' has more outputs than bounds", node.name);
 
-        let worst = expected.iter().zip(&actual).zip(&bounds).map(|((expected, actual), bound)| {
+        let worst = expected.iter().zip(&actual.outputs).zip(&bounds).map(|((expected, actual), bound)| {
             Line::new(&node.name, node.op.name(), bound.judge(expected, actual), bound.source)
         });
         let part = |line: &Line| line.of_bound.unwrap_or(f64::INFINITY);

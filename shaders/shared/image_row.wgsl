@@ -3,9 +3,9 @@
 // A pixel of the row that starts at this texel and has so many; zeros beside it.
 fn load(start: i32, column: i32, width: u32) -> vec4<f32> {
     if !PADDED {
-        return textureLoad(input, texel_at(u32(start + column)));
+        return load_input(u32(start + column));
     }
-    let texel = textureLoad(input, texel_at(u32(max(start + column, 0))));
+    let texel = load_input(u32(max(start + column, 0)));
     return select(vec4<f32>(), texel, u32(column) < width);
 }
 

@@ -1,11 +1,13 @@
 // Winograd's minimal filtering F(4, 3), along a line: Lavin & Gray, Fast Algorithms for Convolutional Neural Networks
 // (2016), section 4.2.
 
+// Value is what the kernel transforms at once: a number, or four.
+
 const OUTPUTS = 4u;
 const SIDE = 6u;
 
 // B^T d.
-fn forward(d: array<vec4<f32>, SIDE>) -> array<vec4<f32>, SIDE> {
+fn forward(d: array<Value, SIDE>) -> array<Value, SIDE> {
     let even = d[4] - 4.0 * d[2];
     let odd = d[3] - 4.0 * d[1];
     let outer = d[4] - d[2];
@@ -21,7 +23,7 @@ fn forward(d: array<vec4<f32>, SIDE>) -> array<vec4<f32>, SIDE> {
 }
 
 // A^T m.
-fn backward(m: array<vec4<f32>, SIDE>) -> array<vec4<f32>, OUTPUTS> {
+fn backward(m: array<Value, SIDE>) -> array<Value, OUTPUTS> {
     let near = m[1] + m[2];
     let far = m[3] + m[4];
     let near_difference = m[1] - m[2];

@@ -1,5 +1,6 @@
 //! Activations, as layers of their own and behind convolutions and matrix products.
 
+use pulp::{Scalar, Simd};
 use rayon::prelude::*;
 
 use super::{Kernel, vectorised};
@@ -47,7 +48,7 @@ fn apply_each(activation: Activation, values: &mut [f32]) {
         Activation::Celu { alpha } => map(values, |x| if x > 0.0 { x } else { alpha * (x / alpha).exp_m1() }),
         Activation::Sigmoid => map(values, sigmoid),
         Activation::HardSigmoid { alpha, beta } => map(values, |x| clip(alpha * x + beta, 0.0, 1.0)),
-        Activation::Tanh => map(values, tanh),
+        Activation::Tanh => map(values, |x| tanh(Scalar, x)),
         Activation::Softplus => map(values, softplus),
         Activation::Softsign => map(values, |x| x / (1.0 + x.abs())),
         Activation::Silu { alpha } => map(values, |x| x * sigmoid(alpha * x)),
@@ -58,7 +59,7 @@ fn apply_each(activation: Activation, values: &mut [f32]) {
             let scale = 2.0 * (2.0 / std::f32::consts::PI).sqrt();
             map(values, |x| x * sigmoid(scale * (x + 0.044_715 * x * x * x)));
         }
-        Activation::Mish => map(values, |x| x * tanh(softplus(x))),
+        Activation::Mish => map(values, |x| x * tanh(Scalar, softplus(x))),
         Activation::ThresholdedRelu { alpha } => map(values, |x| if x <= alpha { 0.0 } else { x }),
         Activation::Erf => map(values, erf),
         Activation::Exp => map(values, f32::exp),
@@ -80,13 +81,11 @@ fn map(values: &mut [f32], f: impl Fn(f32) -> f32) {
 }
 
 /// The hyperbolic tangent as a quotient of polynomials, to a few units in the last place; unlike the standard library's,
-/// a loop over it becomes vector code. Coefficients: Eigen's `ptanh_float` (Jacob and Guennebaud, MPL 2.0), a minimax fit
-/// on the interval beyond which the quotient rounds to 1.
+/// vectors can compute it. Coefficients: Eigen's `ptanh_float` (Jacob and Guennebaud, MPL 2.0), a minimax fit on the
+/// interval beyond which the quotient rounds to 1. NaN stays NaN.
 #[inline(always)]
-fn tanh(x: f32) -> f32 {
-    let bounded = clip(x, -7.905_311, 7.905_311);
-    let square = bounded * bounded;
-    let p = [
+pub(super) fn tanh<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    const P: [f32; 7] = [
         -2.760_768_5e-16,
         2.000_188e-13,
         -8.604_672e-11,
@@ -95,17 +94,37 @@ fn tanh(x: f32) -> f32 {
         6.372_619e-4,
         4.893_524_6e-3,
     ];
-    let q = [1.198_258_4e-6, 1.185_347_1e-4, 2.268_434_6e-3, 4.893_525e-3];
-    let polynomial = |coefficients: &[f32]| coefficients.iter().fold(0.0, |sum, c| sum * square + c);
+    const Q: [f32; 4] = [1.198_258_4e-6, 1.185_347_1e-4, 2.268_434_6e-3, 4.893_525e-3];
+    let bounded = bounded(simd, x, -7.905_311, 7.905_311);
+    let square = simd.mul_f32s(bounded, bounded);
+    // Rounded after each product and each sum, so that all processors compute the same.
+    let step = |sum, c| simd.add_f32s(simd.mul_f32s(sum, square), simd.splat_f32s(c));
+    let mut p = simd.splat_f32s(P[0]);
+    for &c in &P[1..] {
+        p = step(p, c);
+    }
+    let mut q = simd.splat_f32s(Q[0]);
+    for &c in &Q[1..] {
+        q = step(q, c);
+    }
+    let quotient = simd.div_f32s(simd.mul_f32s(bounded, p), q);
     // Near 0 the tangent is its argument, to the last place.
-    if x.abs() < 4e-4 { x } else { bounded * polynomial(&p) / polynomial(&q) }
+    let is_small = simd.less_than_f32s(simd.abs_f32s(x), simd.splat_f32s(4e-4));
+    simd.select_f32s(is_small, x, quotient)
 }
 
-/// `min(max(x, min), max)`
+/// `min(max(x, min), max)`; NaN stays NaN.
+#[inline(always)]
+pub(super) fn bounded<S: Simd>(simd: S, x: S::f32s, min: f32, max: f32) -> S::f32s {
+    let (min, max) = (simd.splat_f32s(min), simd.splat_f32s(max));
+    let x = simd.select_f32s(simd.less_than_f32s(x, min), min, x);
+    simd.select_f32s(simd.less_than_f32s(max, x), max, x)
+}
+
+/// [`bounded`], of one value.
 #[inline(always)]
 pub(super) fn clip(x: f32, min: f32, max: f32) -> f32 {
-    let x = if x < min { min } else { x };
-    if x > max { max } else { x }
+    bounded(Scalar, x, min, max)
 }
 
 /// `1 / (1 + exp(-x))`; the exponential is never of a positive number.

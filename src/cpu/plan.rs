@@ -418,6 +418,12 @@ impl CpuPlan {
         (step.kernel.run)(&operands, &mut outputs, scratch);
     }
 
+    /// The names of the steps' kernels, in order.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn kernels(&self) -> impl Iterator<Item = &str> {
+        self.steps.iter().map(|step| step.op)
+    }
+
     /// Runs the plan so many times over inputs that the caller has checked, and measures its steps.
     pub fn profile(&self, inputs: &[Tensor], runs: usize) -> Result<Vec<StepTime>> {
         let mut times = vec![Vec::new(); self.steps.len()];

@@ -67,6 +67,15 @@ impl Kernel {
         self.note(name, value)
     }
 
+    /// Appends `alias NAME`, the type of what a kernel loads or stores at once, and `const NAME_LANES`, the elements in
+    /// that: one, or with `fours` four neighbours.
+    #[must_use]
+    pub fn lanes(mut self, name: &str, fours: bool) -> Self {
+        let _ = writeln!(self.source, "alias {name} = {};", if fours { "vec4<f32>" } else { "f32" });
+        let constant = format!("{}_LANES", name.to_uppercase());
+        self.constant(&constant, if fours { 4 } else { 1 })
+    }
+
     /// Appends `fn activate(x: f32) -> f32`, and the file with all activations if one is wanted.
     #[must_use]
     pub fn activation(mut self, activation: Option<Activation>) -> Self {

@@ -6,8 +6,11 @@
 mod cache;
 mod cells;
 mod device;
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod hardware_tests;
 mod image;
 pub(crate) mod kernel;
+mod layers;
 mod memory;
 pub(crate) mod operands;
 mod ops;

@@ -22,6 +22,16 @@ pub(super) fn record(
 ) -> Result<(Recording, Vec<BufferId>, Vec<BufferId>)> {
     let mut recording = Recording::new(device.device().limits(), device.is_software());
     recording.subgroups = device.has_subgroups();
+    record_on(recording, graph, options, choices)
+}
+
+/// As [`record`], on what is empty but for what it says of a device.
+pub(super) fn record_on(
+    mut recording: Recording,
+    graph: &Graph,
+    options: &PlanOptions,
+    choices: &[Choice],
+) -> Result<(Recording, Vec<BufferId>, Vec<BufferId>)> {
     // Before the operators record: they would cut what is far too large into very many pieces. What fits an image need
     // not fit a buffer.
     for value in graph.values().iter().filter(|value| value.constant.is_none()) {

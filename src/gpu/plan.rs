@@ -196,7 +196,7 @@ impl GpuPlan {
 
     /// The kernels of the plan's dispatches, in order.
     #[cfg(not(target_arch = "wasm32"))]
-    pub(super) fn kernels(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn kernels(&self) -> impl Iterator<Item = &str> {
         self.steps.iter().map(|step| step.kernel.name())
     }
 
@@ -381,6 +381,7 @@ fn steps(
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
     use super::*;
+    use crate::gpu::image;
     use crate::tensor::{Shape, Tensor};
 
     /// Copies as many elements as its parameter says.
@@ -421,6 +422,36 @@ mod tests {
         let values = output.values::<f32>().unwrap();
         assert_eq!(values[..3], [1.0, 2.0, 3.0]);
         assert!(values[3].is_nan());
+    }
+
+    /// Elements that are packed into an image, by so many workgroups fewer than it takes, and unpacked again.
+    fn packed(fewer: u32, checked: bool) -> Vec<f32> {
+        // More texels than a layer has.
+        let layout = image::Layout { images: 1, channels: 4, pixels: 300 };
+        let tensor = Tensor::new([1, 4, 300], (0..1200).map(|i| i as f32).collect()).unwrap();
+        pollster::block_on(async {
+            let device = GpuDevice::open(|_| true, &Default::default()).await.unwrap().expect("an adapter");
+            let mut recording = Recording::new(device.device().limits(), device.is_software());
+            let x = recording.input("x", 1200);
+            let packed = image::pack("packed", x, &layout, &mut recording).unwrap();
+            recording.dispatches[0].groups[0] -= fewer;
+            let y = image::unpack("y", packed, &layout, &mut recording).unwrap();
+            let infos = [Info::f32(tensor.shape().clone())].into_iter();
+            let options = PlanOptions { checked, ..PlanOptions::default() };
+            let plan = GpuPlan::build(&device, &recording, &[x], &[y], infos, &options).await.unwrap();
+            let outputs = plan.run(&[tensor], true).await.unwrap();
+            outputs[0].values::<f32>().unwrap().to_vec()
+        })
+    }
+
+    #[test]
+    fn a_texel_that_no_kernel_writes_is_nan() {
+        for checked in [false, true] {
+            assert!(packed(0, checked).iter().enumerate().all(|(i, &value)| value == i as f32));
+        }
+        // A workgroup packs 64 texels; the last one has pixels 256 to 299 of all channels.
+        let values = packed(1, true);
+        assert!(values.iter().enumerate().all(|(i, value)| value.is_nan() == (i % 300 >= 256)), "{values:?}");
     }
 
     #[test]

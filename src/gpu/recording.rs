@@ -58,9 +58,11 @@ pub(crate) enum Content {
 pub(crate) enum Form {
     /// In a storage buffer.
     Words,
-    /// In a texture, four to a texel (`shaders/shared/image.wgsl`), which adapters that compute on CPU cores read
-    /// several times faster than storage buffers.
+    /// In layers of an array of textures, four to a texel (`shaders/shared/image.wgsl`): adapters that compute on CPU
+    /// cores read textures several times faster than storage buffers.
     Image,
+    /// In a texture of its own: weights.
+    Weights,
 }
 
 /// A buffer: what it is called in errors, its length in 32-bit words, where they are, and what they hold.
@@ -119,15 +121,19 @@ impl Recording {
         BufferId(self.buffers.len() - 1)
     }
 
+    fn add_texels(&mut self, name: String, texels: usize, form: Form, content: Content) -> BufferId {
+        self.buffers.push(Buffer { name, words: 4 * texels, form, content });
+        BufferId(self.buffers.len() - 1)
+    }
+
     /// An image that a dispatch will write, of so many texels.
     pub fn computed_image(&mut self, name: impl Into<String>, texels: usize) -> BufferId {
-        self.buffers.push(Buffer {
-            name: name.into(),
-            words: 4 * texels,
-            form: Form::Image,
-            content: Content::Computed,
-        });
-        BufferId(self.buffers.len() - 1)
+        self.add_texels(name.into(), texels, Form::Image, Content::Computed)
+    }
+
+    /// Weights that a dispatch will write, of so many texels.
+    pub fn computed_weights(&mut self, name: impl Into<String>, texels: usize) -> BufferId {
+        self.add_texels(name.into(), texels, Form::Weights, Content::Computed)
     }
 
     /// A buffer for a binding whose kernel does not read it.
@@ -147,21 +153,16 @@ impl Recording {
         self.add(name.into(), words, Content::Packed { tensor: tensor.clone(), packing })
     }
 
-    /// A constant in an image of so many texels.
-    pub fn constant_image(
+    /// Constant weights of so many texels.
+    pub fn constant_weights(
         &mut self,
         name: impl Into<String>,
         tensor: &Tensor,
         texels: usize,
         packing: Packing,
     ) -> BufferId {
-        self.buffers.push(Buffer {
-            name: name.into(),
-            words: 4 * texels,
-            form: Form::Image,
-            content: Content::Packed { tensor: tensor.clone(), packing },
-        });
-        BufferId(self.buffers.len() - 1)
+        let content = Content::Packed { tensor: tensor.clone(), packing };
+        self.add_texels(name.into(), texels, Form::Weights, content)
     }
 
     /// A buffer that a dispatch will write: a value, or scratch.

@@ -163,7 +163,8 @@ struct Task<'a> {
     infos: Vec<Info>,
     inputs: &'a [Tensor],
     expected: Vec<Tensor>,
-    bounds: Vec<Bound>,
+    /// The bounds of what kernels of these names compute.
+    bounds: &'a (dyn Fn(&[&str]) -> Result<Vec<Bound>> + Sync),
 }
 
 async fn measure(device: &GpuDevice, graph: &Graph, node: &Node, options: &PlanOptions) -> Result<Choice> {
@@ -184,8 +185,8 @@ async fn measure(device: &GpuDevice, graph: &Graph, node: &Node, options: &PlanO
     let task = Task {
         infos: layer.outputs().iter().map(|&id| layer.value(id).info.clone()).collect(),
         inputs: &inputs,
-        bounds: bounds(&node.op, &operands, &expected)?,
-        expected,
+        bounds: &|kernels| bounds(&node.op, &operands, &expected, kernels),
+        expected: expected.clone(),
     };
     device.count_measurement();
     let winner = fastest(device, &candidates, &task, &options).await?;
@@ -264,7 +265,8 @@ async fn time(
     let infos = task.infos.iter().cloned();
     let plan = GpuPlan::build(device, recording, inputs, outputs, infos, options).await?;
     let actual = plan.run(task.inputs, false).await?;
-    if !agrees(&task.expected, &actual, &task.bounds) {
+    let kernels: Vec<_> = plan.kernels().collect();
+    if !agrees(&task.expected, &actual, &(task.bounds)(&kernels)?) {
         let name = choice.unwrap_or("the rule's choice");
         tracing::warn!("{}: {name} differs from the CPU by more than rounding explains", device.info().name);
         return Ok(None);
@@ -342,7 +344,10 @@ mod tests {
     }
 
     /// What wins among the rule's choice and this, with these bounds or those of the operator.
-    fn winner(corrupt: impl Fn(&mut Candidate), bounds_of: impl Fn(Vec<Bound>) -> Vec<Bound>) -> Choice {
+    fn winner(
+        corrupt: impl Fn(&mut Candidate),
+        bounds_of: impl Fn(Vec<Bound>) -> Vec<Bound> + Sync,
+    ) -> Choice {
         let (device, graph) = (device(), product());
         let options = PlanOptions { passes: Passes::none(), ..PlanOptions::default() };
         let node = &graph.nodes()[0];
@@ -360,8 +365,8 @@ mod tests {
         let task = Task {
             infos: vec![Info::f32(Shape::new([7, 1024]).unwrap())],
             inputs: &inputs,
-            bounds: bounds_of(bounds(&node.op, &operands, &expected).unwrap()),
-            expected,
+            bounds: &|kernels| bounds(&node.op, &operands, &expected, kernels).map(&bounds_of),
+            expected: expected.clone(),
         };
         pollster::block_on(fastest(&device, &candidates, &task, &options)).unwrap()
     }

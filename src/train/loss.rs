@@ -91,7 +91,8 @@ impl Loss {
         graph.push("training:loss", Binary::Mul, &[total, scale])
     }
 
-    /// The loss of one image's `output` whose class is `label`, as [`Loss::add`] defines it.
+    /// The loss of one image, whose class is `label`, from the network's `output` for it: the cross-entropy of these logits
+    /// with the smoothed label, or the mean squared difference from the class's one-hot vector.
     pub fn of(&self, output: &[f32], label: usize) -> f64 {
         let classes = output.len() as f64;
         let one_hot = |class| if class == label { 1.0 } else { 0.0 };

@@ -9,22 +9,23 @@
 
 use std::f64::consts::LN_2;
 
-use super::{Operands, on_cpu};
+use super::{Operands, on_cpu, winograd};
 use crate::error::Result;
 use crate::ops::{
     Activation, BatchNorm, Binary, Conv, ConvTranspose, Gemm, Lrn, Normalize, Op, Pool, PoolKind, Reduce,
     ReduceKind, Resample, Softmax,
 };
 use crate::tensor::{DType, Tensor};
+use crate::winograd::Winograd;
 
 /// Half a unit in the last place of 1: what one rounding adds to a number near it.
-const U: f64 = 1.0 / (1_u32 << 24) as f64;
+pub(super) const U: f64 = 1.0 / (1_u32 << 24) as f64;
 /// The most that a unit in the last place is of a number.
 const ULP: f64 = 2.0 * U;
 /// How far log2 may be off between 1/2 and 2.
 const LOG: f64 = 1.0 / (1_u32 << 21) as f64;
 /// Any operation may flush a result below this to zero.
-const TINY: f64 = f32::MIN_POSITIVE as f64;
+pub(super) const TINY: f64 = f32::MIN_POSITIVE as f64;
 
 /// How far the elements of an output may differ.
 pub struct Bound {
@@ -39,15 +40,23 @@ pub struct Bound {
 const EXACT: &str = "exact: bit for bit";
 const SUM: &str = "sum: 2 K 2^-24 sum of magnitudes";
 const SUM_THEN: &str = "sum: 2 K 2^-24 sum of magnitudes, through the activation";
+const WINOGRAD: &str = "Winograd: (c + 16) 2^-24 magnitudes of its transforms";
+const WINOGRAD_THEN: &str = "Winograd: (c + 16) 2^-24 magnitudes, through the activation";
 const FUNCTION: &str = "function: WGSL's accuracies";
 const ROUNDING: &str = "one operation: WGSL's accuracy";
 const STATISTICS: &str = "mean and variance: K 2^-24 of their terms";
 
-/// The bounds for each output of an operator, `outputs` being the CPU's.
+/// The bounds for each output of an operator, `outputs` being the CPU's, and `kernels` the names of those that computed what
+/// is compared with them ([`super::Layer::kernels`]): convolutions in Winograd's form round more than sums of products.
 ///
 /// # Errors
 /// Those of the operator on the absolute values of its operands, which it computes on the CPU backend.
-pub fn bounds(op: &Op, operands: &Operands, outputs: &[Tensor]) -> Result<Vec<Bound>> {
+pub fn bounds(
+    op: &Op,
+    operands: &Operands,
+    outputs: &[Tensor],
+    kernels: &[impl AsRef<str>],
+) -> Result<Vec<Bound>> {
     let (Some(Some(x)), Some(y)) = (operands.first(), outputs.first()) else { return Ok(all_exact(outputs)) };
     if x.dtype() != DType::F32 || y.dtype() != DType::F32 {
         return Ok(all_exact(outputs));
@@ -59,7 +68,11 @@ pub fn bounds(op: &Op, operands: &Operands, outputs: &[Tensor]) -> Result<Vec<Bo
         Op::Conv(conv) => {
             let plain = Conv { activation: None, ..conv.clone() };
             let terms = elements_from(operands, 1, 1) + 2;
-            product(plain.clone().into(), plain.into(), conv.activation, operands, terms)
+            let form = kernels.iter().find_map(|name| Winograd::of_kernel(name.as_ref()));
+            match form {
+                Some(form) => transformed(form, plain, conv.activation, operands, terms),
+                None => product(plain.clone().into(), plain.into(), conv.activation, operands, terms),
+            }
         }
         Op::ConvTranspose(conv) => {
             let plain = ConvTranspose { activation: None, ..conv.clone() };
@@ -153,7 +166,7 @@ fn elements_from(operands: &Operands, operand: usize, axis: usize) -> usize {
 }
 
 /// The operands' absolute values.
-fn absolute(operands: &Operands) -> Result<Operands> {
+pub(super) fn absolute(operands: &Operands) -> Result<Operands> {
     let abs = |tensor: &Tensor| -> Result<Tensor> {
         if tensor.dtype() != DType::F32 {
             return Ok(tensor.clone());
@@ -180,16 +193,44 @@ fn product(
     terms: usize,
 ) -> Result<Vec<Bound>> {
     let errors = sum(magnitudes, operands, terms)?;
+    through(activation, plain, operands, errors, terms, [SUM, SUM_THEN])
+}
+
+/// For a convolution that one side computes as sums of so many products and the other in Winograd's form.
+fn transformed(
+    form: Winograd,
+    plain: Conv,
+    activation: Option<Activation>,
+    operands: &Operands,
+    terms: usize,
+) -> Result<Vec<Bound>> {
+    let magnitude = on_cpu(plain.clone(), &absolute(operands)?)?;
+    let direct = magnitude.values::<f32>()?;
+    let winograd = winograd::errors(form, &plain, operands, direct)?;
+    let sums = direct.iter().map(|&m| terms as f64 * (U * f64::from(m) + TINY));
+    let errors = sums.zip(winograd).map(|(a, b)| a + b).collect();
+    through(activation, plain.into(), operands, errors, terms, [WINOGRAD, WINOGRAD_THEN])
+}
+
+/// Sums of so many terms that are off by `errors`, and an activation that may follow.
+fn through(
+    activation: Option<Activation>,
+    plain: Op,
+    operands: &Operands,
+    errors: Vec<f64>,
+    terms: usize,
+    [source, source_then]: [&'static str; 2],
+) -> Result<Vec<Bound>> {
     // Roundings go either way, so K of them most likely add up to the square root of K (Higham and Mary, *A New Approach
     // to Probabilistic Rounding Error Analysis*, 2019).
     let likely: Vec<f64> = errors.iter().map(|e| e / (terms as f64).sqrt()).collect();
     let Some(activation) = activation else {
-        return Ok(vec![Bound { errors: Some(errors), likely: Some(likely), source: SUM }]);
+        return Ok(vec![Bound { errors: Some(errors), likely: Some(likely), source }]);
     };
     let arguments = on_cpu(plain, operands)?;
     let errors = moved(activation, &arguments, &errors)?;
     let likely = moved(activation, &arguments, &likely)?;
-    Ok(vec![Bound { errors: Some(errors), likely: Some(likely), source: SUM_THEN }])
+    Ok(vec![Bound { errors: Some(errors), likely: Some(likely), source: source_then }])
 }
 
 /// How far an activation's values may be off where its arguments are off by `errors`.
@@ -628,7 +669,7 @@ mod tests {
     fn every_bound_takes_the_result_itself_and_refuses_a_thousandth_more() {
         for (op, operands) in cases() {
             let right = outputs(&op, &operands);
-            let bounds = bounds(&op, &operands, &right).unwrap();
+            let bounds = bounds(&op, &operands, &right, &[""]).unwrap();
             assert_eq!(bounds.len(), right.len(), "{op:?}");
             for (bound, right) in bounds.iter().zip(&right) {
                 let same = bound.judge(right, right);

@@ -1,6 +1,7 @@
 //! Whether two devices compute the same: one layer at a time on given operands, and how far the outputs may differ.
 
 mod bound;
+mod winograd;
 
 pub use bound::{Bound, Difference, bounds, numbers};
 
@@ -25,20 +26,24 @@ pub fn alone(graph: &Graph, node: &Node, operands: &Operands) -> Result<(Graph, 
     single(&node.name, &node.op, operands, constants)
 }
 
-/// The outputs of a layer of `graph` on a device for these operands.
+/// What a device made of a layer.
+pub struct Layer {
+    /// The layer's outputs, in order.
+    pub outputs: Vec<Tensor>,
+    /// The names of the kernels that computed them, in order.
+    pub kernels: Vec<String>,
+}
+
+/// Runs a layer of `graph` on a device for these operands.
 ///
 /// # Errors
 /// As [`alone`], [`crate::Device::compile`] and [`crate::Plan::run`].
 #[cfg(not(target_arch = "wasm32"))]
-pub fn run_layer(
-    device: &crate::Device,
-    graph: &Graph,
-    node: &Node,
-    operands: &Operands,
-) -> Result<Vec<Tensor>> {
+pub fn run_layer(device: &crate::Device, graph: &Graph, node: &Node, operands: &Operands) -> Result<Layer> {
     let (graph, inputs) = alone(graph, node, operands)?;
     let options = if device.is_cpu() { term_by_term() } else { as_written() };
-    device.compile_with(&graph, &options)?.run(&inputs)
+    let plan = device.compile_with(&graph, &options)?;
+    Ok(Layer { outputs: plan.run(&inputs)?, kernels: plan.kernels() })
 }
 
 /// What others are compared with: the outputs of a graph on the CPU, as it is written.

@@ -164,6 +164,8 @@ fn every_kind_over_all_magnitudes() {
     cases(0xa0, 1, |rng| {
         let mut x = sweep();
         x.extend((0..300).map(|_| 4.0 * rng.normal()));
+        // As many as are whole fours.
+        x.truncate(x.len() / 4 * 4);
         for &activation in ALL {
             check(activation, &x, &[x.len()]);
         }
@@ -173,7 +175,7 @@ fn every_kind_over_all_magnitudes() {
 #[test]
 fn nan_stays_nan() {
     for &activation in ALL {
-        let x = tensor(&[3], vec![f32::NAN, 1.0, -f32::NAN]);
+        let x = tensor(&[4], vec![f32::NAN, 1.0, -f32::NAN, 2.0]);
         each(&Case::new(activation, &[&x]), &PlanOptions::default(), |label, outputs| {
             let y = values(&outputs[0]);
             assert!(y[0].is_nan() && !y[1].is_nan() && y[2].is_nan(), "{activation:?} {label}: {y:?}");

@@ -42,7 +42,8 @@ fn check(activation: Activation, value: &[f32], dy: &[f32], shape: &[usize]) {
 fn every_kind_has_a_kernel() {
     let kinds: BTreeSet<String> =
         ALL.iter().map(|a| format!("{a:?}").split(' ').next().unwrap().to_string()).collect();
-    let kernels = wgpu_cnn::gpu::variants().iter().filter(|(op, _)| *op == "activation_gradient").count();
+    let kernels =
+        wgpu_cnn::gpu::variants().iter().filter(|(_, kernel)| kernel.name() == "activation_gradient").count();
     // ELU and SELU twice, at their outputs and at their inputs.
     assert_eq!(kinds.len() + 2, kernels);
 }
@@ -52,6 +53,8 @@ fn every_kind_over_all_magnitudes() {
     cases(0xa8, 1, |rng| {
         let mut x: Vec<f32> = sweep().into_iter().filter(|x| x.is_finite()).collect();
         x.extend((0..300).map(|_| 4.0 * rng.normal()));
+        // As many as are whole fours.
+        x.truncate(x.len() / 4 * 4);
         for &activation in ALL {
             let value = value_at(activation, &x);
             check(activation, &value, &rng.values(x.len()), &[x.len()]);

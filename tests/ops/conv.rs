@@ -196,7 +196,10 @@ fn three_by_three_in_tiles_of_four() {
             Some((Activation::Tanh, activation::Activation::Tanh)),
         ]);
         assert!(problem.has_winograd_form());
-        problem.check(rng, &PlanOptions::default());
+        let mut options = PlanOptions::default();
+        // Down to one image at a time.
+        options.im2col_cap = rng.pick(&[options.im2col_cap, 0]);
+        problem.check(rng, &options);
     });
 }
 
@@ -254,6 +257,27 @@ fn winograd_forms() {
                 problem.residual = i % 2 == 0;
                 problem.activation =
                     (channels == 8).then_some((Activation::Tanh, activation::Activation::Tanh));
+                problem.check(rng, &PlanOptions::default());
+            }
+        }
+    });
+}
+
+/// Rows that are whole fours and rows that are not, in whole and cut tiles, of what real networks have: 3x3 convolutions,
+/// depthwise ones, and first layers.
+#[test]
+fn rows_in_fours_and_others() {
+    cases(0xc7, 1, |rng| {
+        for (channels, filters, groups, kernel, stride) in
+            [(5, 6, 1, 3, 1), (4, 8, 4, 3, 1), (5, 5, 5, 3, 2), (3, 18, 1, 7, 2), (1, 5, 1, 5, 1)]
+        {
+            for row in [4, 20, 21] {
+                let x = [3, channels, 6 * stride, row * stride];
+                let mut problem = Problem::plain(&x, filters, &[kernel; 2]);
+                problem.groups = groups;
+                problem.window = problem.window.stride(&[stride; 2]).pads(&[(kernel / 2, kernel / 2); 2]);
+                problem.residual = true;
+                problem.activation = Some((Activation::Tanh, activation::Activation::Tanh));
                 problem.check(rng, &PlanOptions::default());
             }
         }

@@ -106,7 +106,7 @@ fn long_rows() {
             check(rng, kind, &[4097, 3], Some(&[0]), false);
             check(rng, kind, &[2, 65, 3, 67], Some(&[1, 3]), true);
         }
-        for n in [255, 256, 257, 70_001] {
+        for n in [255, 256, 257, 2052, 70_001] {
             check(rng, KINDS[0], &[n], Some(&[0]), false);
         }
         // More outputs than a task of the CPU, or than a workgroup, takes at once.

@@ -339,20 +339,24 @@ fn add_channel<S: Simd, const P: usize, const V: usize, const B: usize>(
 
 /// The activations that [`activate`] knows.
 pub(super) fn in_registers(activation: Option<Activation>) -> bool {
-    matches!(activation, None | Some(Activation::Relu | Activation::Clip { .. }))
+    matches!(activation, None | Some(Activation::Relu | Activation::Clip { .. } | Activation::Tanh))
 }
 
-/// Applies those that take an instruction or two; any other leaves the values as they are. NaN stays NaN.
+/// Applies those that take few registers; any other leaves the values as they are. NaN stays NaN.
 #[inline(always)]
 pub(super) fn activate<S: Simd>(simd: S, activation: Option<Activation>, values: &mut [S::f32s]) {
     let (min, max) = match activation {
         Some(Activation::Relu) => (0.0, f32::INFINITY),
         Some(Activation::Clip { min, max }) => (min, max),
+        Some(Activation::Tanh) => {
+            for value in values {
+                *value = activation::tanh(simd, *value);
+            }
+            return;
+        }
         _ => return,
     };
-    let (min, max) = (simd.splat_f32s(min), simd.splat_f32s(max));
     for value in values {
-        let x = simd.select_f32s(simd.less_than_f32s(*value, min), min, *value);
-        *value = simd.select_f32s(simd.less_than_f32s(max, x), max, x);
+        *value = activation::bounded(simd, *value, min, max);
     }
 }

@@ -84,7 +84,10 @@ pub(super) struct Epilogue {
 
 impl Epilogue {
     pub fn specialise(&self, kernel: Kernel) -> Kernel {
-        let kernel = kernel.flag("HAS_BIAS", self.bias).flag("HAS_RESIDUAL", self.residual);
+        let kernel = kernel
+            .with(include_str!("../../../shaders/shared/image_residual.wgsl"))
+            .flag("HAS_BIAS", self.bias)
+            .flag("HAS_RESIDUAL", self.residual);
         match self.activation {
             None | Some(Activation::Relu | Activation::Clip { .. }) => {
                 kernel.with(include_str!("../../../shaders/shared/image_clamp.wgsl"))
@@ -405,7 +408,7 @@ pub(in crate::gpu) fn conv(
     let weight = match site.constant(1) {
         Some(weight) if depthwise => {
             let packing = Packing::new("image depthwise", pack_depthwise);
-            recording.constant_image(format!("{name} weight"), weight, texels, packing)
+            recording.constant_weights(format!("{name} weight"), weight, texels, packing)
         }
         Some(weight) => filters.constant(name, weight, recording),
         None => {

@@ -1,6 +1,6 @@
 //! The weights of `shaders/image_conv.wgsl`: of constants packed once, of others by each run.
 
-use super::{GROUP, kernel};
+use super::{GROUP, plain_kernel};
 use crate::error::Result;
 use crate::gpu::kernel::Kernel;
 use crate::gpu::recording::{BufferId, Packing, Recording};
@@ -35,7 +35,7 @@ struct Params {
 }
 
 pub(super) fn pack_kernel() -> Kernel {
-    kernel("image_filters", include_str!("../../../shaders/image_filters.wgsl"), 1).activation(None)
+    plain_kernel("image_filters", include_str!("../../../shaders/image_filters.wgsl"), 1).activation(None)
 }
 
 impl Filters {
@@ -62,10 +62,15 @@ impl Filters {
         let pack = move |values: &[f32], _: &[usize]| {
             self.pack(|f, c, tap, sets| sets[0] = values[(f * self.channels + c) * self.taps + tap])
         };
-        recording.constant_image(format!("{name} weight"), weight, self.texels(), Packing::new(layout, pack))
+        recording.constant_weights(
+            format!("{name} weight"),
+            weight,
+            self.texels(),
+            Packing::new(layout, pack),
+        )
     }
 
-    /// The words of the image; `weights` says the weight of a filter, channel and tap in each set.
+    /// The words of the texture; `weights` says the weight of a filter, channel and tap in each set.
     pub fn pack(&self, mut weights: impl FnMut(usize, usize, usize, &mut [f32])) -> Vec<f32> {
         let mut words = vec![0.0; 4 * self.texels()];
         let mut sets = vec![0.0; self.sets];
@@ -94,7 +99,7 @@ impl Filters {
         [filter_step, channel_step, tap_step]: [usize; 3],
         recording: &mut Recording,
     ) -> Result<BufferId> {
-        let image = recording.computed_image(format!("{name} weight"), self.texels());
+        let image = recording.computed_weights(format!("{name} weight"), self.texels());
         let params = Params {
             texels: self.texels() as u32,
             blocks: self.blocks() as u32,

@@ -66,7 +66,7 @@ pub(in crate::gpu) fn linear(
     let name = &site.node.name;
     let layout = format!("image linear {} {}", of.channels, of.pixels);
     let packing = Packing::new(layout, move |values, _| pack_linear(values, features, &of));
-    let weight = recording.constant_image(format!("{name} weight"), weight, texels, packing);
+    let weight = recording.constant_weights(format!("{name} weight"), weight, texels, packing);
     let bias = bias(site, operands, recording)?;
     let input = match flattened {
         Some((image, _)) => image,

@@ -35,6 +35,8 @@ use crate::window::Axis;
 const GROUP: usize = 64;
 const SMALL_GROUP: usize = 16;
 const IMAGE: &str = include_str!("../../../shaders/shared/image.wgsl");
+const INPUT: &str = include_str!("../../../shaders/shared/image_input.wgsl");
+const OUTPUT: &str = include_str!("../../../shaders/shared/image_output.wgsl");
 const FLOAT: &str = include_str!("../../../shaders/shared/float.wgsl");
 
 /// The shape of a tensor as an image: `[images, channels, pixels...]`.
@@ -127,16 +129,24 @@ impl Transfer {
     }
 }
 
-fn kernel(name: &str, wgsl: &str, reads: usize) -> Kernel {
+/// A kernel from buffers or weights to such.
+fn plain_kernel(name: &str, wgsl: &str, reads: usize) -> Kernel {
     Kernel::new(name, wgsl, reads, 1).with(IMAGE).with(INDEX)
 }
 
+/// A kernel from an image to an image.
+fn kernel(name: &str, wgsl: &str, reads: usize) -> Kernel {
+    plain_kernel(name, wgsl, reads).with(INPUT).with(OUTPUT)
+}
+
 fn pack_kernel() -> Kernel {
-    kernel("image_pack", include_str!("../../../shaders/image_pack.wgsl"), 1).activation(None)
+    let wgsl = include_str!("../../../shaders/image_pack.wgsl");
+    plain_kernel("image_pack", wgsl, 1).with(OUTPUT).activation(None)
 }
 
 fn unpack_kernel() -> Kernel {
-    kernel("image_unpack", include_str!("../../../shaders/image_unpack.wgsl"), 1).activation(None)
+    let wgsl = include_str!("../../../shaders/image_unpack.wgsl");
+    plain_kernel("image_unpack", wgsl, 1).with(INPUT).activation(None)
 }
 
 /// An image of what a buffer holds.

@@ -200,7 +200,7 @@ impl Plan {
                 form.filter(&values[at..at + 9], products);
             })
         });
-        let weight = recording.constant_image(format!("{name} weight"), weight, bank.texels(), packing);
+        let weight = recording.constant_weights(format!("{name} weight"), weight, bank.texels(), packing);
 
         let across = form.tiles(&self.horizontal) as u32;
         let (tiles, all_tiles) = (self.tiles() as u32, (self.images * self.tiles()) as u32);

@@ -1,6 +1,6 @@
-//! Functions of two operands: one invocation per element.
+//! Functions of two operands: one invocation per element, or per four neighbours.
 
-use super::INDEX;
+use super::{INDEX, zip};
 use crate::error::Result;
 use crate::gpu::image;
 use crate::gpu::kernel::Kernel;
@@ -25,7 +25,32 @@ struct Params {
     padding: [u32; 2],
 }
 
-fn kernel(op: Binary, flat: bool) -> Kernel {
+/// How the elements are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Form {
+    /// Along one axis only.
+    flat: bool,
+    /// By fours of neighbours, along which these of the operands run in step and the others stand still.
+    fours: Option<[bool; 2]>,
+}
+
+impl Form {
+    /// Fours where rows are whole fours and so is what lies between the rows of an operand that runs along them.
+    fn new(axes: &[Span<2>]) -> Self {
+        let flat = Form { flat: axes.len() == 1, fours: None };
+        let Some((last, outer)) = axes.split_last() else { return flat };
+        let runs = last.steps.map(|step| step == 1);
+        let suits = |operand: usize| {
+            let steps = outer.iter().map(|axis| axis.steps[operand]);
+            last.steps[operand] == 0
+                || (runs[operand] && steps.into_iter().all(|step| step.is_multiple_of(4)))
+        };
+        let fours = last.size.is_multiple_of(4) && suits(0) && suits(1);
+        Form { fours: fours.then_some(runs), ..flat }
+    }
+}
+
+fn kernel(op: Binary, form: Form) -> Kernel {
     let function = match op {
         Binary::Add => 0,
         Binary::Sub => 1,
@@ -36,21 +61,24 @@ fn kernel(op: Binary, flat: bool) -> Kernel {
         Binary::Max => 6,
         Binary::PRelu => 7,
     };
-    Kernel::new("binary", include_str!("../../../shaders/binary.wgsl"), 2, 1)
+    let name = if form.fours.is_some() { "binary_4" } else { "binary" };
+    let [a, b] = form.fours.unwrap_or_default();
+    zip(Kernel::new(name, include_str!("../../../shaders/binary.wgsl"), 2, 1), form.fours.is_some())
         .with(INDEX)
         .with(include_str!("../../../shaders/shared/float.wgsl"))
+        .lanes("Value", form.fours.is_some())
+        .lanes("A", a)
+        .lanes("B", b)
         .constant("FUNCTION", function)
-        .flag("FLAT", flat)
+        .flag("FLAT", form.flat)
 }
 
 pub(super) fn variants() -> Vec<Kernel> {
     use Binary::*;
-    let kernels = |op| [kernel(op, false), kernel(op, true)];
-    [Add, Sub, Mul, Div, Pow, Min, Max, PRelu]
-        .into_iter()
-        .flat_map(kernels)
-        .chain(image::binary_variants())
-        .collect()
+    let all = [Add, Sub, Mul, Div, Pow, Min, Max, PRelu];
+    let runs = [None, Some([true, true]), Some([true, false]), Some([false, true])];
+    let forms = runs.into_iter().flat_map(|fours| [false, true].map(|flat| Form { flat, fours }));
+    forms.flat_map(|form| all.map(|op| kernel(op, form))).chain(image::binary_variants()).collect()
 }
 
 /// One number of each axis, in the kernel's list.
@@ -83,6 +111,11 @@ pub(super) fn record(
     }
     let axes = axes([site.dims(0), site.dims(1)]).map_err(|e| site.error(e))?;
     let count = site.output(0).shape.elements();
+    let mut form = Form::new(&axes);
+    if site.options.variant == Some("binary") {
+        form.fours = None;
+    }
+    let count = if form.fours.is_some() { count / 4 } else { count };
     let params = Params {
         sizes: list(&axes, |axis| axis.size),
         a_steps: list(&axes, |axis| axis.steps[0]),
@@ -93,6 +126,5 @@ pub(super) fn record(
     };
     let reads = [operands.get(0, site, recording)?, operands.get(1, site, recording)?];
     let groups = recording.linear(count, GROUP);
-    let kernel = kernel(*op, axes.len() == 1);
-    recording.dispatch(kernel, &params, &reads, &[operands.result(0)], groups)
+    recording.dispatch(kernel(*op, form), &params, &reads, &[operands.result(0)], groups)
 }

@@ -1,6 +1,12 @@
 //! Convolution: a matrix product of filters and patches, which are found where they lie in the input; where the kernel is
 //! 1x1 they are the input. Asked for by name, the patches are unfolded into a matrix first (im2col), a piece at a time.
-//! Thin groups are summed directly.
+//!
+//! 3x3 kernels of many channels have Winograd's form, pictures of few channels are summed in tiles of workgroup memory,
+//! depthwise convolutions four outputs at a time, and other thin groups one by one.
+
+mod depthwise;
+mod stem;
+mod winograd;
 
 use super::gemm::{self, Form, Left, Params as Product, Source, last_four, pack_rows};
 use super::im2col::{self, Layout};
@@ -10,12 +16,14 @@ use crate::gpu::cells::{Cells, spatial};
 use crate::gpu::image;
 use crate::gpu::kernel::Kernel;
 use crate::gpu::operands::Operands;
-use crate::gpu::recording::{Packing, Recording};
+use crate::gpu::recording::{BufferId, Packing, Recording};
 use crate::ops::{Activation, Conv};
 use crate::plan::Site;
 use crate::window::Axis;
 
 const GROUP: usize = 64;
+/// The products of a group's channels and filters up to which it is too thin for a matrix.
+const THIN: usize = 16;
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::NoUninit)]
@@ -29,19 +37,87 @@ struct Direct {
     cells: Cells,
 }
 
-fn direct_kernel(has_bias: bool, has_residual: bool, activation: Option<Activation>) -> Kernel {
-    Kernel::new("conv_direct", include_str!("../../../shaders/conv_direct.wgsl"), 4, 1)
-        .with(INDEX)
-        .flag("HAS_BIAS", has_bias)
-        .flag("HAS_RESIDUAL", has_residual)
-        .activation(activation)
+/// What follows the sums of a convolution.
+#[derive(Clone, Copy, Debug)]
+struct Epilogue {
+    has_bias: bool,
+    has_residual: bool,
+    activation: Option<Activation>,
+}
+
+impl Epilogue {
+    /// Without an activation.
+    const EVERY: [Epilogue; 4] = {
+        const fn plain(has_bias: bool, has_residual: bool) -> Epilogue {
+            Epilogue { has_bias, has_residual, activation: None }
+        }
+        [plain(false, false), plain(true, false), plain(false, true), plain(true, true)]
+    };
+
+    fn specialise(&self, kernel: Kernel) -> Kernel {
+        kernel
+            .flag("HAS_BIAS", self.has_bias)
+            .flag("HAS_RESIDUAL", self.has_residual)
+            .activation(self.activation)
+    }
+
+    /// For a kernel that finishes four neighbours of a row together, where `fours` says whether all rows are whole fours.
+    fn finish4(&self, kernel: Kernel, fours: bool) -> Kernel {
+        let [store, residual] = match fours {
+            true => [
+                include_str!("../../../shaders/shared/store_fours.wgsl"),
+                include_str!("../../../shaders/shared/residual_fours.wgsl"),
+            ],
+            false => [
+                include_str!("../../../shaders/shared/store_each.wgsl"),
+                include_str!("../../../shaders/shared/residual_each.wgsl"),
+            ],
+        };
+        let finish = include_str!("../../../shaders/shared/conv_finish.wgsl");
+        self.specialise(kernel.with(finish).with(store).with(residual))
+    }
+}
+
+/// A convolution's sizes, and the buffers of what it reads and writes beside its weights.
+struct Layer<'a> {
+    axes: &'a [Axis],
+    groups: usize,
+    images: usize,
+    channels: usize,
+    filters: usize,
+    activation: Option<Activation>,
+    input: BufferId,
+    bias: Option<BufferId>,
+    residual: Option<BufferId>,
+    output: BufferId,
+}
+
+impl Layer<'_> {
+    fn epilogue(&self) -> Epilogue {
+        Epilogue {
+            has_bias: self.bias.is_some(),
+            has_residual: self.residual.is_some(),
+            activation: self.activation,
+        }
+    }
+}
+
+fn direct_kernel(epilogue: Epilogue) -> Kernel {
+    let wgsl = include_str!("../../../shaders/conv_direct.wgsl");
+    epilogue.specialise(Kernel::new("conv_direct", wgsl, 4, 1).with(INDEX))
 }
 
 pub(super) fn variants() -> Vec<Kernel> {
-    let flags = [(false, false), (true, false), (false, true), (true, true)];
-    let activations = every_activation().into_iter().map(|a| direct_kernel(true, false, a));
-    let direct = flags.map(|(bias, residual)| direct_kernel(bias, residual, None));
-    direct.into_iter().chain(activations).chain(gemm::conv_variants()).chain(image::conv_variants()).collect()
+    let activated = |activation| Epilogue { has_bias: true, has_residual: false, activation };
+    let activations = every_activation().into_iter().map(|a| direct_kernel(activated(a)));
+    let direct = Epilogue::EVERY.into_iter().map(direct_kernel).chain(activations);
+    direct
+        .chain(depthwise::variants())
+        .chain(winograd::variants())
+        .chain(stem::variants())
+        .chain(gemm::conv_variants())
+        .chain(image::conv_variants())
+        .collect()
 }
 
 /// How a convolution is computed.
@@ -57,7 +133,7 @@ fn choose(op: &Conv, channels: usize, filters: usize, site: &Site) -> Path {
     match site.options.variant {
         Some("conv_direct") => Path::Direct,
         Some("im2col") => Path::Matrix,
-        _ if op.groups > 1 && channels / op.groups * (filters / op.groups) <= 16 => Path::Direct,
+        _ if op.groups > 1 && channels / op.groups * (filters / op.groups) <= THIN => Path::Direct,
         _ => Path::Matrix,
     }
 }
@@ -80,10 +156,31 @@ pub(super) fn record(
     }
     let (images, channels) = (x[0], x[1]);
     let filters = site.output(0).shape[1];
-    let input = operands.get(0, site, recording)?;
-    let bias = operands.optional(2, site, recording)?;
-    let residual = operands.optional(3, site, recording)?;
-    let output = operands.result(0);
+    let layer = Layer {
+        axes: &axes,
+        groups: op.groups,
+        images,
+        channels,
+        filters,
+        activation: op.activation,
+        input: operands.get(0, site, recording)?,
+        bias: operands.optional(2, site, recording)?,
+        residual: operands.optional(3, site, recording)?,
+        output: operands.result(0),
+    };
+    let Layer { input, bias, residual, output, .. } = layer;
+
+    if let Some(plan) = winograd::Plan::choose(&layer, site, recording) {
+        return plan.record(site, recording);
+    }
+    if let Some(slide) = depthwise::choose(&layer, site.options.variant) {
+        let weight = operands.get(1, site, recording)?;
+        return depthwise::record(&layer, slide, weight, recording);
+    }
+
+    if let Some(plan) = stem::Plan::choose(&layer, site, recording) {
+        return plan.record(site, recording);
+    }
 
     if choose(op, channels, filters, site) == Path::Direct {
         let count = site.output(0).shape.elements();
@@ -97,7 +194,7 @@ pub(super) fn record(
             cells: Cells::new(&axes),
         };
         let weight = operands.get(1, site, recording)?;
-        let kernel = direct_kernel(bias.is_some(), residual.is_some(), op.activation);
+        let kernel = direct_kernel(layer.epilogue());
         let reads = [input, weight, bias.unwrap_or(input), residual.unwrap_or(input)];
         let groups = recording.linear(count, GROUP);
         return recording.dispatch(kernel, &params, &reads, &[output], groups);

@@ -59,6 +59,20 @@ for_each_op!(define_record);
 /// `shaders/shared/index.wgsl`, which every kernel over a flat range of elements needs.
 pub(super) const INDEX: &str = include_str!("../../../shaders/shared/index.wgsl");
 
+/// Appends `fn zip`, which applies the file's `fn apply` to two values, or with `fours` to fours of them.
+fn zip(kernel: Kernel, fours: bool) -> Kernel {
+    kernel.with(match fours {
+        true => include_str!("../../../shaders/shared/zip_fours.wgsl"),
+        false => include_str!("../../../shaders/shared/zip_each.wgsl"),
+    })
+}
+
+/// Whether so many elements are read and written as fours of neighbours: where they are whole fours, unless the kernel of
+/// single elements is asked for by name.
+fn by_fours(count: usize, single: &str, site: &Site) -> bool {
+    count.is_multiple_of(4) && site.options.variant != Some(single)
+}
+
 /// An activation of each kind, for [`variants`].
 pub(super) fn every_activation() -> Vec<Option<Activation>> {
     let kinds = [

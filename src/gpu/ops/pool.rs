@@ -1,8 +1,8 @@
-//! Pooling: one invocation per output element.
+//! Pooling: four neighbours of an output row to an invocation, or one where their positions are asked for or rows are short.
 
 use super::INDEX;
 use crate::error::Result;
-use crate::gpu::cells::{Cells, spatial};
+use crate::gpu::cells::{Cells, Slide, spatial};
 use crate::gpu::image;
 use crate::gpu::kernel::Kernel;
 use crate::gpu::operands::Operands;
@@ -25,7 +25,8 @@ struct Params {
     padding: u32,
 }
 
-fn kernel(kind: PoolKind, indices: Option<IndexOrder>) -> Kernel {
+/// What the kernels of both ways have in common.
+fn specialise(kernel: Kernel, kind: PoolKind) -> Kernel {
     let number = match kind {
         PoolKind::Max => 0,
         PoolKind::Average { .. } => 1,
@@ -33,25 +34,58 @@ fn kernel(kind: PoolKind, indices: Option<IndexOrder>) -> Kernel {
         PoolKind::Lp { p: 2.0 } => 3,
         PoolKind::Lp { .. } => 4,
     };
+    kernel
+        .with(include_str!("../../../shaders/shared/pool.wgsl"))
+        .with(include_str!("../../../shaders/shared/float.wgsl"))
+        .with(INDEX)
+        .constant("KIND", number)
+        .flag("COUNT_INCLUDE_PAD", kind == PoolKind::Average { count_include_pad: true })
+}
+
+fn kernel(kind: PoolKind, indices: Option<IndexOrder>) -> Kernel {
     let store_index = match indices {
         Some(_) => include_str!("../../../shaders/pool_indices.wgsl"),
         None => "fn store_index(i: u32, index: u32) {}\n",
     };
     let writes = 1 + usize::from(indices.is_some());
-    Kernel::new("pool", include_str!("../../../shaders/pool.wgsl"), 1, writes)
-        .with(INDEX)
-        .with(include_str!("../../../shaders/shared/float.wgsl"))
-        .with(store_index)
-        .constant("KIND", number)
-        .flag("COUNT_INCLUDE_PAD", kind == PoolKind::Average { count_include_pad: true })
-        .flag("COLUMN_MAJOR", indices == Some(IndexOrder::ColumnMajor))
+    let kernel = Kernel::new("pool", include_str!("../../../shaders/pool.wgsl"), 1, writes);
+    specialise(kernel.with(store_index), kind).flag("COLUMN_MAJOR", indices == Some(IndexOrder::ColumnMajor))
+}
+
+/// Rows of whole fours are stored by fours.
+fn row_kernel(kind: PoolKind, slide: Slide, fours: bool) -> Kernel {
+    let store = match fours {
+        true => include_str!("../../../shaders/shared/store_fours.wgsl"),
+        false => include_str!("../../../shaders/shared/store_each.wgsl"),
+    };
+    let kernel = Kernel::new("pool_row", include_str!("../../../shaders/pool_row.wgsl"), 1, 1);
+    slide.specialise(specialise(kernel.with(store).with(Slide::STORAGE), kind))
+}
+
+/// How a row is computed by fours; none where it cannot be, or is asked or better not to: shorter rows would leave
+/// invocations idle.
+fn choose_row(op: &Pool, axes: &[Axis], variant: Option<&str>) -> Option<Slide> {
+    let slide = Slide::new(axes).filter(|_| op.indices.is_none())?;
+    let chosen = match variant {
+        Some("pool_row") => true,
+        Some("pool") => false,
+        _ => slide.outputs >= 4,
+    };
+    chosen.then_some(slide)
 }
 
 pub(super) fn variants() -> Vec<Kernel> {
     let orders = [None, Some(IndexOrder::RowMajor), Some(IndexOrder::ColumnMajor)];
     let averages = [false, true].map(|count_include_pad| PoolKind::Average { count_include_pad });
     let norms = [1.0, 2.0, 3.0].map(|p| PoolKind::Lp { p });
-    let others = averages.into_iter().chain(norms).map(|kind| kernel(kind, None));
+    let sums: Vec<_> = averages.into_iter().chain(norms).collect();
+    let rows = sums.iter().chain([&PoolKind::Max]).flat_map(|kind| {
+        Slide::EVERY
+            .into_iter()
+            .zip([true, false].into_iter().cycle())
+            .map(|(slide, fours)| row_kernel(*kind, slide, fours))
+    });
+    let others = sums.iter().map(|kind| kernel(*kind, None)).chain(rows);
     let maxima = orders.into_iter().map(|order| kernel(PoolKind::Max, order));
     maxima.chain(others).chain(image::pool_variants()).collect()
 }
@@ -77,7 +111,12 @@ pub(super) fn record(
     if image::pool(op, &axes, site, operands, recording)? {
         return Ok(());
     }
-    let count = site.output(0).shape.elements();
+    let row = choose_row(op, &axes, site.options.variant);
+    let planes = x[0] * x[1];
+    let count = match row {
+        Some(slide) => planes * slide.pieces(&axes),
+        None => site.output(0).shape.elements(),
+    };
     let params = Params {
         cells: Cells::new(&axes),
         padded_size: spatial(&axes, |a| a.before + a.input + a.after, 1),
@@ -89,5 +128,30 @@ pub(super) fn record(
     let input = operands.get(0, site, recording)?;
     let writes: Vec<_> = (0..site.node.outputs.len()).map(|i| operands.result(i)).collect();
     let groups = recording.linear(count, GROUP);
-    recording.dispatch(kernel(op.kind, op.indices), &params, &[input], &writes, groups)
+    let kernel = row.map_or_else(
+        || kernel(op.kind, op.indices),
+        |slide| row_kernel(op.kind, slide, slide.has_whole_fours()),
+    );
+    recording.dispatch(kernel, &params, &[input], &writes, groups)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::window::Window;
+
+    #[test]
+    fn every_branch_of_the_choice() {
+        let chosen = |row: usize, kernel: usize, indices: Option<IndexOrder>, variant: Option<&str>| {
+            let op = Pool { kind: PoolKind::Max, window: Window::new([kernel]), indices };
+            let axis = Axis { input: row, output: row, kernel, stride: 1, dilation: 1, before: 0, after: 0 };
+            choose_row(&op, &[axis], variant).is_some()
+        };
+        assert!(chosen(4, 3, None, None));
+        assert!(!chosen(3, 3, None, None), "a short row");
+        assert!(!chosen(4, 17, None, Some("pool_row")), "a long window");
+        assert!(!chosen(4, 3, Some(IndexOrder::RowMajor), Some("pool_row")), "positions");
+        assert!(chosen(3, 3, None, Some("pool_row")));
+        assert!(!chosen(4, 3, None, Some("pool")));
+    }
 }

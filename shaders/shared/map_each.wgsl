@@ -1,0 +1,3 @@
+fn map(x: f32) -> f32 {
+    return activate(x);
+}
