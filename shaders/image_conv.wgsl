@@ -21,6 +21,9 @@ struct Params {
     // The output may be channels among others: texels before its first image, and between its images.
     start: u32,
     gap: u32,
+    // The bounds of shared/image_clamp.wgsl.
+    low: f32,
+    high: f32,
     input_height: u32,
     input_width: u32,
     output_height: u32,
@@ -113,22 +116,29 @@ fn main(
         return;
     }
     let moved = params.start + image * params.gap;
-    for (var f = 0u; f < FILTERS; f++) {
-        if filter_ + f < params.filters {
-            var shift = vec4<f32>();
-            if HAS_BIAS {
-                shift = bias[filter_ + f];
-            }
-            let to = ((image * params.filters + filter_ + f) * params.output_height + y) * params.output_width + x;
+    var shifts: array<vec4<f32>, FILTERS>;
+    if HAS_BIAS {
+        for (var f = 0u; f < FILTERS; f++) {
+            shifts[f] = bias[min(filter_ + f, params.filters - 1u)];
+        }
+    }
+    // A loop that stays one, and selects its sum: code takes long to compile for each store in it.
+    let pixels = min(PIXELS, params.output_width - x) + group.z;
+    for (var pixel = 0u; pixel < pixels; pixel++) {
+        for (var f = 0u; f < FILTERS; f++) {
+            var value = sums[f][0];
             for (var p = 0u; p < PIXELS; p++) {
-                if x + p < params.output_width {
-                    var value = sums[f][p] + shift;
-                    if HAS_RESIDUAL {
-                        value += load_residual(to + p);
-                    }
-                    let last = filter_ + f + 1u == params.filters;
-                    store_output(to + moved + p, mask(activate4(value), last, params.last_lanes));
+                value = select(value, sums[f][p], p == pixel);
+            }
+            if filter_ + f < params.filters {
+                let row = (image * params.filters + filter_ + f) * params.output_height + y;
+                let to = row * params.output_width + x + pixel;
+                value += shifts[f];
+                if HAS_RESIDUAL {
+                    value += load_residual(to);
                 }
+                let last = filter_ + f + 1u == params.filters;
+                store_output(to + moved, mask(activate4(value), last, params.last_lanes));
             }
         }
     }

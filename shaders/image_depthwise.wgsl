@@ -8,6 +8,9 @@ struct Params {
     // The output may be channels among others: texels before its first image, and between its images.
     start: u32,
     gap: u32,
+    // The bounds of shared/image_clamp.wgsl.
+    low: f32,
+    high: f32,
     input_height: u32,
     input_width: u32,
     output_height: u32,

@@ -53,10 +53,15 @@ fn main(
         d[y] = forward(d[y]);
     }
     let step = params.depth * params.all_tiles;
-    for (var x = 0u; x < SIDE; x++) {
+    // A loop that stays one, and selects its column: code takes long to compile for each store in it.
+    let rounds = SIDE + group.z;
+    for (var x = 0u; x < rounds; x++) {
         var line: array<Value, SIDE>;
         for (var y = 0u; y < SIDE; y++) {
-            line[y] = d[y][x];
+            line[y] = d[y][0];
+            for (var n = 0u; n < SIDE; n++) {
+                line[y] = select(line[y], d[y][n], n == x);
+            }
         }
         line = forward(line);
         for (var y = 0u; y < SIDE; y++) {

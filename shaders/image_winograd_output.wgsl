@@ -15,6 +15,9 @@ struct Params {
     // The output may be channels among others: texels before its first image, and between its images.
     start: u32,
     gap: u32,
+    // The bounds of shared/image_clamp.wgsl.
+    low: f32,
+    high: f32,
     height: u32,
     width: u32,
 }
@@ -61,18 +64,20 @@ fn main(
     let last = filter_ + 1u == params.filters;
     let moved = params.start + image * params.gap;
     let plane = (image * params.filters + filter_) * params.height;
-    // Of as many elements as the loop has rounds, so that Mesa unrolls it.
-    var columns: array<u32, OUTPUTS>;
-    for (var x = 0u; x < OUTPUTS; x++) {
-        columns[x] = left + x;
+    // A loop that stays one, and selects its column: code takes long to compile for each store in it.
+    let columns = min(OUTPUTS, params.width - left) + group.z;
+    for (var x = 0u; x < columns; x++) {
         var line: array<Value, SIDE>;
         for (var y = 0u; y < SIDE; y++) {
-            line[y] = m[y][x];
+            line[y] = m[y][0];
+            for (var n = 0u; n < OUTPUTS; n++) {
+                line[y] = select(line[y], m[y][n], n == x);
+            }
         }
         var sums = backward(line);
         for (var y = 0u; y < OUTPUTS; y++) {
-            if top + y < params.height && columns[x] < params.width {
-                let to = (plane + top + y) * params.width + columns[x];
+            if top + y < params.height {
+                let to = (plane + top + y) * params.width + left + x;
                 var value = sums[y] + shift;
                 if HAS_RESIDUAL {
                     value += load_residual(to);

@@ -8,8 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::cache::Cache;
 use super::kernel::Kernel;
 use super::memory::Region;
+use super::recording::Recording;
 #[cfg(not(target_arch = "wasm32"))]
 use super::tune::Winners;
+use super::warm::StandIns;
 use crate::device::{DeviceInfo, DeviceOptions};
 use crate::error::{Error, Result};
 use crate::tensor::{Tensor, Witness};
@@ -252,36 +254,39 @@ impl GpuDevice {
         (value, outcome)
     }
 
-    /// The pipelines of `kernels`, compiled in parallel, each distinct one once for the life of the device.
-    pub(crate) async fn pipelines(
+    /// The pipelines of a recording's dispatches, compiled in parallel, each distinct one once for the life of the device.
+    pub(super) async fn pipelines(
         &self,
-        kernels: &[&Kernel],
+        recording: &Recording,
         checked: bool,
     ) -> Result<Vec<wgpu::ComputePipeline>> {
+        let kernels = || recording.dispatches.iter().map(|dispatch| &dispatch.kernel);
         let missing: Vec<&Kernel> = {
             let known = lock(&self.0.pipelines);
             let mut seen = HashSet::new();
-            let unknown =
-                kernels.iter().filter(|&&k| !known.contains_key(&(k.clone(), checked)) && seen.insert(k));
-            unknown.copied().collect()
+            kernels().filter(|&k| !known.contains_key(&(k.clone(), checked)) && seen.insert(k)).collect()
         };
-        let compiled = self.compile(&missing, checked);
-        let mut any = false;
-        for (kernel, (pipeline, outcome)) in missing.into_iter().zip(compiled) {
-            outcome.await.map_err(|e| match e {
-                Error::Device { device, reason } => {
-                    Error::Device { device, reason: format!("kernel '{}': {reason}", kernel.name()) }
-                }
-                other => other,
-            })?;
-            lock(&self.0.pipelines).insert((kernel.clone(), checked), pipeline);
-            any = true;
-        }
-        if any {
+        if !missing.is_empty() {
+            let compiled = self.compile(&missing, checked);
+            if let Some(stand_ins) = StandIns::new(self, recording) {
+                let pipelines = compiled.iter().map(|(pipeline, _)| pipeline);
+                let pipelines: Vec<_> = missing.iter().copied().zip(pipelines).collect();
+                let ((), outcome) = self.scoped(|| stand_ins.dispatch(&pipelines));
+                outcome.await?;
+            }
+            for (kernel, (pipeline, outcome)) in missing.into_iter().zip(compiled) {
+                outcome.await.map_err(|e| match e {
+                    Error::Device { device, reason } => {
+                        Error::Device { device, reason: format!("kernel '{}': {reason}", kernel.name()) }
+                    }
+                    other => other,
+                })?;
+                lock(&self.0.pipelines).insert((kernel.clone(), checked), pipeline);
+            }
             self.keep_pipelines();
         }
         let known = lock(&self.0.pipelines);
-        Ok(kernels.iter().filter_map(|k| known.get(&((*k).clone(), checked)).cloned()).collect())
+        Ok(kernels().filter_map(|k| known.get(&(k.clone(), checked)).cloned()).collect())
     }
 
     #[cfg(not(target_arch = "wasm32"))]

@@ -8,7 +8,7 @@ use crate::memory::{self, Lifetime};
 /// Texels in a row of a layer.
 pub(super) const WIDTH: u32 = 64;
 /// Rows of a layer: the least that drivers round up to.
-const LEAST_ROWS: u32 = 4;
+pub(super) const LEAST_ROWS: u32 = 4;
 /// Texels that images share one texture for, 512 MiB: drivers refuse textures that are much larger, whatever their sizes.
 const MOST_SHARED: usize = 1 << 25;
 

@@ -65,6 +65,21 @@ impl Region {
         Region::Image(texture, view)
     }
 
+    /// A little memory of this kind, which holds nothing.
+    pub fn stand_in(device: &GpuDevice, kind: Kind) -> Self {
+        let weights = |texels| Region::weights(create_weights(device, "stand-in", 4 * texels));
+        match kind {
+            Kind::Words => Region::Buffer(Span::whole(create_buffer(device, "stand-in", FENCE), FENCE)),
+            Kind::Image => {
+                // A texture of one layer would be of another kind.
+                let size = [layers::WIDTH, layers::LEAST_ROWS, 2];
+                Region::layers(create_texture(device, "stand-in", size), 0..2)
+            }
+            Kind::Row => weights(1),
+            Kind::Rows => weights(WEIGHTS_WIDTH as usize),
+        }
+    }
+
     pub fn binding(&self) -> wgpu::BindingResource<'_> {
         match self {
             Region::Buffer(span) => wgpu::BindingResource::Buffer(wgpu::BufferBinding {
@@ -143,11 +158,39 @@ fn write_image(queue: &wgpu::Queue, texture: &wgpu::Texture, bytes: &[u8]) {
     );
 }
 
+/// What software adapters compile a kernel's code for, once each: they look at which of a texture's width and height are
+/// powers of two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    Words,
+    /// Layers, whose width and rows are powers of two.
+    Image,
+    /// Weights of one row, whose width is no power of two.
+    Row,
+    /// Weights of several rows, whose number is no power of two.
+    Rows,
+}
+
+impl Kind {
+    pub fn of(buffer: &Buffer) -> Self {
+        match buffer.form {
+            Form::Words => Kind::Words,
+            Form::Image => Kind::Image,
+            Form::Weights if weights_size(buffer.words).1 == 1 => Kind::Row,
+            Form::Weights => Kind::Rows,
+        }
+    }
+}
+
 /// Width and height of a texture for weights of so many words: one row of as many texels as it takes, or rows of
-/// [`WEIGHTS_WIDTH`].
+/// [`WEIGHTS_WIDTH`], and one more where their number would make another [`Kind`] of it.
 fn weights_size(words: usize) -> (u64, u64) {
-    let (texels, width) = (words.div_ceil(4).max(1) as u64, u64::from(WEIGHTS_WIDTH));
-    if texels <= width { (texels, 1) } else { (width, texels.div_ceil(width)) }
+    let (texels, width) = (words.div_ceil(4) as u64, u64::from(WEIGHTS_WIDTH));
+    let no_power = |n: u64| if n.is_power_of_two() { n + 1 } else { n };
+    match texels.div_ceil(width) {
+        _ if texels < width => (no_power(texels.max(3)), 1),
+        rows => (width, no_power(rows.max(3))),
+    }
 }
 
 /// Whether weights or an image of so many words are within the device's limits. An image could be larger: it has more

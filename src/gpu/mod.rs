@@ -20,6 +20,7 @@ mod stepper;
 mod transfer;
 #[cfg(not(target_arch = "wasm32"))]
 mod tune;
+mod warm;
 
 pub use device::GpuDevice;
 pub use kernel::Kernel;

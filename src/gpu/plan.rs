@@ -76,8 +76,7 @@ impl GpuPlan {
         device.check_alive()?;
         check_limits(recording, options)?;
 
-        let kernels: Vec<_> = recording.dispatches.iter().map(|d| &d.kernel).collect();
-        let pipelines = device.pipelines(&kernels, options.checked).await?;
+        let pipelines = device.pipelines(recording, options.checked).await?;
 
         let (parts, outcome) = device.scoped(|| {
             let memory = Memory::allocate(device, recording, outputs, options)?;

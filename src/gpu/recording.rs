@@ -231,6 +231,11 @@ impl Recording {
         Ok(())
     }
 
+    /// Whether a dispatch has this kernel.
+    pub fn has(&self, kernel: &Kernel) -> bool {
+        self.dispatches.iter().any(|dispatch| dispatch.kernel == *kernel)
+    }
+
     /// Whether both do the same work on the same buffers.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn is_same(&self, other: &Recording) -> bool {

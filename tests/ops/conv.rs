@@ -152,11 +152,14 @@ fn generated(rng: &mut Rng) -> Problem {
         activation: rng.pick(&[
             None,
             Some((Activation::Relu, activation::Activation::Relu)),
+            Some((CLIP, activation::Activation::Clip { min: -0.5, max: 0.75 })),
             Some((Activation::Tanh, activation::Activation::Tanh)),
         ]),
         x,
     }
 }
+
+const CLIP: Activation = Activation::Clip { min: -0.5, max: 0.75 };
 
 #[test]
 fn generated_convolutions() {
@@ -189,6 +192,7 @@ fn three_by_three_in_tiles_of_four() {
         problem.activation = rng.pick(&[
             None,
             Some((Activation::Relu, activation::Activation::Relu)),
+            Some((CLIP, activation::Activation::Clip { min: -0.5, max: 0.75 })),
             Some((Activation::Tanh, activation::Activation::Tanh)),
         ]);
         assert!(problem.has_winograd_form());

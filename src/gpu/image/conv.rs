@@ -84,12 +84,35 @@ pub(super) struct Epilogue {
 
 impl Epilogue {
     pub fn specialise(&self, kernel: Kernel) -> Kernel {
-        kernel
+        let kernel = kernel
             .with(include_str!("../../../shaders/shared/image_residual.wgsl"))
             .flag("HAS_BIAS", self.bias)
-            .flag("HAS_RESIDUAL", self.residual)
-            .activation(self.activation)
+            .flag("HAS_RESIDUAL", self.residual);
+        match self.activation {
+            None | Some(Activation::Relu | Activation::Clip { .. }) => {
+                kernel.with(include_str!("../../../shaders/shared/image_clamp.wgsl"))
+            }
+            activation => kernel.activation(activation),
+        }
     }
+
+    /// The bounds of `shared/image_clamp.wgsl`.
+    pub fn bounds(&self) -> Bounds {
+        let (low, high) = match self.activation {
+            Some(Activation::Relu) => (0.0, f32::INFINITY),
+            Some(Activation::Clip { min, max }) => (min, max),
+            _ => (f32::NEG_INFINITY, f32::INFINITY),
+        };
+        Bounds { low, high }
+    }
+}
+
+/// What an activation's values lie between; infinities bound nothing.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+pub(super) struct Bounds {
+    low: f32,
+    high: f32,
 }
 
 /// What one invocation of `image_conv` computes, and how it has its weights.
@@ -162,32 +185,39 @@ impl Sizes {
         self.invocations(tile).div_ceil(GROUP).next_multiple_of(4) * invocation
     }
 
-    /// The cheapest tile, of those whose code is small enough to be compiled in a moment.
-    pub fn tile(&self, broadcast: bool) -> Tile {
+    /// The tiles whose code is small enough to be compiled in a moment.
+    fn tiles(&self, broadcast: bool) -> impl Iterator<Item = Tile> {
         const MOST_SUMS: usize = 32;
         const MOST_CODE: usize = 96;
         let kernel = self.horizontal.kernel;
         let pixels = 1..=self.horizontal.output.clamp(1, 8);
         let filters = 1..=self.filters.div_ceil(4).clamp(1, 4);
         pixels
-            .flat_map(|pixels| filters.clone().map(move |filters| Tile { pixels, filters, broadcast }))
-            .filter(|t| {
+            .flat_map(move |pixels| filters.clone().map(move |filters| Tile { pixels, filters, broadcast }))
+            .filter(move |t| {
                 let sums = t.pixels * t.filters;
                 sums == 1 || (sums <= MOST_SUMS && sums * kernel <= MOST_CODE)
             })
-            .min_by_key(|&tile| self.cost(tile))
-            .unwrap_or(Tile { pixels: 1, filters: 1, broadcast })
     }
 
-    /// The tile asked for by name, else by cost.
-    pub fn choose(&self, variant: Option<&str>, subgroups: bool) -> Tile {
-        let (plain, shared) = (self.tile(false), self.tile(true));
-        match variant {
-            Some("image_conv") => plain,
-            Some("image_conv_broadcast") if subgroups => shared,
-            _ if subgroups && self.cost(shared) <= self.cost(plain) => shared,
-            _ => plain,
-        }
+    /// The cheapest tile, or of those that cost little more the cheapest that the recording has a kernel for already; with
+    /// or without broadcast where a kernel is asked for by name.
+    pub fn choose(&self, epilogue: Epilogue, variant: Option<&str>, recording: &Recording) -> Tile {
+        /// Part of a layer's time. llvmpipe compiles such a kernel for 0.1 s, which a few hundredths of a layer's time make
+        /// up for after thousands of runs.
+        const LITTLE: usize = 20;
+        let broadcasts: &[bool] = match (variant, recording.subgroups) {
+            (Some("image_conv"), _) | (_, false) => &[false],
+            (Some("image_conv_broadcast"), true) => &[true],
+            (_, true) => &[true, false],
+        };
+        let tiles = || broadcasts.iter().flat_map(|&broadcast| self.tiles(broadcast));
+        let cheapest = tiles().min_by_key(|&tile| self.cost(tile));
+        let cheapest = cheapest.unwrap_or(Tile { pixels: 1, filters: 1, broadcast: broadcasts[0] });
+        let cost = self.cost(cheapest);
+        let known = |tile: &Tile| recording.has(&conv_kernel(&self.shape(), *tile, epilogue));
+        let close = tiles().filter(|&tile| self.cost(tile) <= cost + cost / LITTLE);
+        close.filter(known).min_by_key(|&tile| self.cost(tile)).unwrap_or(cheapest)
     }
 }
 
@@ -265,6 +295,7 @@ struct ConvParams {
     last_lanes: u32,
     start: u32,
     gap: u32,
+    bounds: Bounds,
     rows: Rows,
 }
 
@@ -276,6 +307,7 @@ struct DepthwiseParams {
     depth: u32,
     start: u32,
     gap: u32,
+    bounds: Bounds,
     rows: Rows,
 }
 
@@ -317,6 +349,7 @@ pub(super) fn multiply(
         last_lanes: (sizes.filters - 4 * (sizes.filters.div_ceil(4) - 1)) as u32,
         start: target.start as u32,
         gap: target.gap as u32,
+        bounds: epilogue.bounds(),
         rows: Rows::new(&sizes.vertical, &sizes.horizontal),
     };
     let groups = recording.linear(total, GROUP);
@@ -350,7 +383,7 @@ pub(in crate::gpu) fn conv(
         activation: op.activation,
     };
     let taps = axes.iter().map(|a| a.kernel).product();
-    let tile = sizes.choose(site.options.variant, recording.subgroups);
+    let tile = sizes.choose(epilogue, site.options.variant, recording);
     let winograd = match site.constant(1) {
         Some(weight) if !depthwise => {
             Winograd::choose(axes, &x, y.channels, sizes.cost(tile), site.options.variant, recording)
@@ -399,6 +432,7 @@ pub(in crate::gpu) fn conv(
         depth: x.depth() as u32,
         start: target.start as u32,
         gap: target.gap as u32,
+        bounds: epilogue.bounds(),
         rows: Rows::new(&sizes.vertical, &sizes.horizontal),
     };
     let kernel = depthwise_kernel(&sizes.shape(), pixels, epilogue);
@@ -436,28 +470,58 @@ mod tests {
         Sizes::new(&x, filters, &[axis; 2]).expect("two axes")
     }
 
+    fn recording(subgroups: bool) -> Recording {
+        let mut recording = Recording::new(wgpu::Limits::default(), true);
+        recording.subgroups = subgroups;
+        recording
+    }
+
+    fn choose(sizes: Sizes, variant: Option<&str>, subgroups: bool) -> Tile {
+        sizes.choose(Epilogue::default(), variant, &recording(subgroups))
+    }
+
     #[test]
     fn every_branch_of_the_choice() {
         let many = sizes(1, 64, 64, 28, 3);
-        assert!(many.choose(None, true).broadcast);
-        assert!(!many.choose(None, false).broadcast);
-        assert!(!many.choose(Some("image_conv"), true).broadcast);
+        assert!(choose(many, None, true).broadcast);
+        assert!(!choose(many, None, false).broadcast);
+        assert!(!choose(many, Some("image_conv"), true).broadcast);
         // One pixel would leave seven of eight invocations without work.
         let one = sizes(1, 64, 64, 1, 1);
-        assert!(!one.choose(None, true).broadcast);
-        assert!(one.choose(Some("image_conv_broadcast"), true).broadcast);
-        assert!(!one.choose(Some("image_conv_broadcast"), false).broadcast);
+        assert!(!choose(one, None, true).broadcast);
+        assert!(choose(one, Some("image_conv_broadcast"), true).broadcast);
+        assert!(!choose(one, Some("image_conv_broadcast"), false).broadcast);
+    }
+
+    #[test]
+    fn a_kernel_that_is_there_is_taken_if_it_costs_little_more() {
+        let sizes = sizes(1, 64, 64, 56, 1);
+        let cheapest = choose(sizes, None, true);
+        let cost = |tile: &Tile| sizes.cost(*tile) as f64 / sizes.cost(cheapest) as f64;
+        let others = || sizes.tiles(true).filter(|tile| *tile != cheapest);
+        let (close, far) = (others().find(|t| cost(t) < 1.04), others().find(|t| cost(t) > 1.06));
+        for (tile, expected) in [(close.expect("a close one"), close), (far.expect("a far one"), None)] {
+            let mut recording = recording(true);
+            let kernel = |epilogue| conv_kernel(&sizes.shape(), tile, epilogue);
+            let ids = [recording.nothing(); 4];
+            recording.dispatch(kernel(Epilogue::default()), &[0u32; 4], &ids, &ids[..1], [1; 3]).unwrap();
+            let chosen = sizes.choose(Epilogue::default(), None, &recording);
+            assert_eq!(chosen, expected.unwrap_or(cheapest));
+            // Another epilogue is another kernel.
+            let biased = Epilogue { bias: true, ..Epilogue::default() };
+            assert_eq!(sizes.choose(biased, None, &recording), cheapest);
+        }
     }
 
     #[test]
     fn tiles_divide_what_they_can() {
         // 24 filters are six texels, 49 pixels seven times seven.
-        let tile = sizes(1, 144, 24, 56, 1).choose(None, true);
+        let tile = choose(sizes(1, 144, 24, 56, 1), None, true);
         assert_eq!(6 % tile.filters, 0, "{tile:?}");
         // Rows of 7 are one piece each.
-        assert_eq!(sizes(1, 64, 64, 7, 3).choose(None, false).pixels, 7);
+        assert_eq!(choose(sizes(1, 64, 64, 7, 3), None, false).pixels, 7);
         // A wide kernel's code stays small.
-        let wide = sizes(1, 4, 64, 112, 11).choose(None, true);
+        let wide = choose(sizes(1, 4, 64, 112, 11), None, true);
         assert!(wide.pixels * wide.filters * 11 <= 96, "{wide:?}");
         // Without rows to tell apart, a plane is one row.
         assert_eq!(sizes(1, 64, 64, 7, 1).horizontal.output, 49);

@@ -70,7 +70,8 @@ pub(in crate::gpu) fn product(
         vertical: row_axis(),
         horizontal: Axis { input: rows, output: rows, ..row_axis() },
     };
-    let tile = sizes.choose(site.options.variant, recording.subgroups);
+    let epilogue = Epilogue { bias: site.input(2).is_some(), residual: false, activation: op.activation };
+    let tile = sizes.choose(epilogue, site.options.variant, recording);
     let filters = Filters { sets, filters: n, channels: k, taps: 1, block: tile.filters };
     if [x.texels(), y.texels(), filters.texels()].iter().any(|&n| !fits_image(&recording.limits, 4 * n)) {
         return Ok(false);
@@ -84,7 +85,6 @@ pub(in crate::gpu) fn product(
     let (filter, channel) = if op.trans_b { (k, 1) } else { (1, n) };
     let weight = filters.computed(name, b, [filter, channel, 0], recording)?;
     let output = recording.computed_image(format!("{name} product"), y.texels());
-    let epilogue = Epilogue { bias: site.input(2).is_some(), residual: false, activation: op.activation };
     multiply(&sizes, tile, epilogue, &[input, weight, bias, input], (output, Target::default()), recording)?;
     let steps = Steps { image: rows * n, channel: 1, pixel: n };
     unpack_to(operands.result(0), output, &y, steps, recording)?;

@@ -1,6 +1,6 @@
 //! 3x3 convolutions over images in Winograd's form: transform, multiply, transform back.
 
-use super::conv::{Epilogue, LOAD, STORE, Sizes, Target, Tile, multiply};
+use super::conv::{Bounds, Epilogue, LOAD, STORE, Sizes, Target, Tile, multiply};
 use super::filters::Filters;
 use super::{Layout, SMALL_GROUP, kernel, row_axis};
 use crate::error::Result;
@@ -61,7 +61,8 @@ pub(super) struct Plan {
     filters: usize,
     vertical: Axis,
     horizontal: Axis,
-    subgroups: bool,
+    /// Of the products.
+    tile: Tile,
 }
 
 #[repr(C)]
@@ -89,6 +90,7 @@ struct OutputParams {
     last_lanes: u32,
     start: u32,
     gap: u32,
+    bounds: Bounds,
     height: u32,
     width: u32,
 }
@@ -108,10 +110,11 @@ impl Plan {
         if !Winograd::suits(axes) {
             return None;
         }
-        let subgroups = recording.subgroups;
         let plan = |form| {
             let (images, channels) = (x.images, x.channels);
-            Plan { form, images, channels, filters, vertical, horizontal, subgroups }
+            let tile = Tile { pixels: 1, filters: 1, broadcast: false };
+            let plan = Plan { form, images, channels, filters, vertical, horizontal, tile };
+            Plan { tile: plan.sizes().choose(Epilogue::default(), None, recording), ..plan }
         };
         let plans = BOTH.map(plan);
         let chosen = match variant {
@@ -157,17 +160,13 @@ impl Plan {
         }
     }
 
-    fn tile(&self) -> Tile {
-        self.sizes().choose(None, self.subgroups)
-    }
-
     fn bank(&self) -> Filters {
         Filters {
             sets: self.products(),
             filters: self.filters,
             channels: self.channels,
             taps: 1,
-            block: self.tile().filters,
+            block: self.tile.filters,
         }
     }
 
@@ -177,7 +176,7 @@ impl Plan {
         const TRANSFORM: usize = 10;
         /// Two more dispatches.
         const DISPATCHES: usize = 100_000;
-        let product = self.sizes().cost(self.tile());
+        let product = self.sizes().cost(self.tile);
         let (inputs, outputs) = (self.input_texels().div_ceil(8), self.output_texels().div_ceil(8));
         let results = outputs * self.form.outputs().pow(2) / self.products();
         let transforms = inputs * (LOAD + TRANSFORM + STORE) + outputs * (LOAD + TRANSFORM) + results * STORE;
@@ -225,7 +224,7 @@ impl Plan {
         let products = recording.computed_image(format!("{name} products"), self.output_texels());
         let nothing = recording.nothing();
         let reads = [tiled, weight, nothing, tiled];
-        multiply(&sizes, self.tile(), Epilogue::default(), &reads, (products, Target::default()), recording)?;
+        multiply(&sizes, self.tile, Epilogue::default(), &reads, (products, Target::default()), recording)?;
 
         let filters = self.filters.div_ceil(4);
         let count = filters * self.images * self.tiles();
@@ -238,6 +237,7 @@ impl Plan {
             last_lanes: (self.filters - 4 * (filters - 1)) as u32,
             start: target.start as u32,
             gap: target.gap as u32,
+            bounds: epilogue.bounds(),
             height: self.vertical.output as u32,
             width: self.horizontal.output as u32,
         };
@@ -256,7 +256,7 @@ mod tests {
         let axis = Axis { kernel: 3, before: 1, after: 1, input: side, output: side, ..row_axis() };
         let x = Layout { images: 1, channels, pixels: side * side };
         let direct = Sizes::new(&x, channels, &[axis; 2]).expect("two axes");
-        let direct = direct.cost(direct.choose(None, false));
+        let direct = direct.cost(direct.choose(Epilogue::default(), None, &recording));
         Plan::choose(&[axis; 2], &x, channels, direct, variant, &recording).map(|plan| plan.form)
     }
 
