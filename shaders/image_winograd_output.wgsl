@@ -20,6 +20,8 @@ struct Params {
     high: f32,
     height: u32,
     width: u32,
+    // 1 where a residual is added, else 0: a parameter, so that one kernel serves both.
+    has_residual: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -79,7 +81,7 @@ fn main(
             if top + y < params.height {
                 let to = (plane + top + y) * params.width + left + x;
                 var value = sums[y] + shift;
-                if HAS_RESIDUAL {
+                if params.has_residual != 0u {
                     value += load_residual(to);
                 }
                 let texel = mask(activate4(value), last, params.last_lanes);

@@ -83,11 +83,11 @@ pub(super) struct Epilogue {
 }
 
 impl Epilogue {
+    /// All but whether there is a residual, which is a constant of some kernels and a parameter of others.
     pub fn specialise(&self, kernel: Kernel) -> Kernel {
         let kernel = kernel
             .with(include_str!("../../../shaders/shared/image_residual.wgsl"))
-            .flag("HAS_BIAS", self.bias)
-            .flag("HAS_RESIDUAL", self.residual);
+            .flag("HAS_BIAS", self.bias);
         match self.activation {
             None | Some(Activation::Relu | Activation::Clip { .. }) => {
                 kernel.with(include_str!("../../../shaders/shared/image_clamp.wgsl"))
@@ -187,7 +187,8 @@ impl Sizes {
 
     /// The tiles whose code is small enough to be compiled in a moment.
     fn tiles(&self, broadcast: bool) -> impl Iterator<Item = Tile> {
-        const MOST_SUMS: usize = 32;
+        // Few layers of a network have strides, and what is compiled for them alone should be little.
+        let most_sums = if self.horizontal.stride > 1 { 16 } else { 32 };
         const MOST_CODE: usize = 96;
         let kernel = self.horizontal.kernel;
         let pixels = 1..=self.horizontal.output.clamp(1, 8);
@@ -196,7 +197,7 @@ impl Sizes {
             .flat_map(move |pixels| filters.clone().map(move |filters| Tile { pixels, filters, broadcast }))
             .filter(move |t| {
                 let sums = t.pixels * t.filters;
-                sums == 1 || (sums <= MOST_SUMS && sums * kernel <= MOST_CODE)
+                sums == 1 || (sums <= most_sums && sums * kernel <= MOST_CODE)
             })
     }
 
@@ -243,12 +244,14 @@ fn conv_kernel(shape: &Shape, tile: Tile, epilogue: Epilogue) -> Kernel {
     let kernel = kernel(name, include_str!("../../../shaders/image_conv.wgsl"), 4).with(weights);
     let kernel = if tile.broadcast { kernel.subgroups() } else { kernel };
     let kernel = shape.specialise(kernel).constant("PIXELS", tile.pixels).constant("FILTERS", tile.filters);
-    epilogue.specialise(kernel)
+    epilogue.specialise(kernel).flag("HAS_RESIDUAL", epilogue.residual)
 }
 
 fn depthwise_kernel(shape: &Shape, pixels: usize, epilogue: Epilogue) -> Kernel {
     let kernel = kernel("image_depthwise", include_str!("../../../shaders/image_depthwise.wgsl"), 4);
-    epilogue.specialise(shape.specialise(kernel).constant("PIXELS", pixels))
+    epilogue
+        .specialise(shape.specialise(kernel).constant("PIXELS", pixels))
+        .flag("HAS_RESIDUAL", epilogue.residual)
 }
 
 /// The sizes of a convolution's rows: what its kernels' parameters end with.

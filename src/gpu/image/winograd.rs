@@ -43,8 +43,8 @@ pub(super) fn variants() -> Vec<Kernel> {
     let mut all = Vec::new();
     for form in BOTH {
         all.push(input_kernel(form));
-        for (bias, residual) in [(false, false), (true, false), (false, true), (true, true)] {
-            all.push(output_kernel(form, Epilogue { bias, residual, activation: None }));
+        for bias in [false, true] {
+            all.push(output_kernel(form, Epilogue { bias, ..Epilogue::default() }));
         }
     }
     let epilogue = |activation| Epilogue { bias: true, residual: false, activation };
@@ -93,6 +93,7 @@ struct OutputParams {
     bounds: Bounds,
     height: u32,
     width: u32,
+    has_residual: u32,
 }
 
 impl Plan {
@@ -240,6 +241,7 @@ impl Plan {
             bounds: epilogue.bounds(),
             height: self.vertical.output as u32,
             width: self.horizontal.output as u32,
+            has_residual: u32::from(epilogue.residual),
         };
         let groups = recording.linear(count, SMALL_GROUP);
         let reads = [products, bias, residual];
