@@ -268,7 +268,8 @@ impl GpuDevice {
         };
         if !missing.is_empty() {
             let compiled = self.compile(&missing, checked);
-            if let Some(stand_ins) = StandIns::new(self, recording) {
+            // A checked plan binds memory of other kinds, and its speed does not matter.
+            if !checked && let Some(stand_ins) = StandIns::new(self, recording) {
                 let pipelines = compiled.iter().map(|(pipeline, _)| pipeline);
                 let pipelines: Vec<_> = missing.iter().copied().zip(pipelines).collect();
                 let ((), outcome) = self.scoped(|| stand_ins.dispatch(&pipelines));
