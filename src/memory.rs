@@ -25,6 +25,16 @@ pub(crate) struct Slots {
     pub sizes: Vec<usize>,
 }
 
+/// Numbers for trying things out, the same each time: Knuth's MMIX generator.
+struct Draws(u64);
+
+impl Draws {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % end
+    }
+}
+
 /// Assigns slots, so that their sizes together are small: the largest value first, each to a slot that is free while it
 /// lives. Which of several free ones is tried out: the smallest; the one that is idle for the shortest time before and
 /// after; and, while that leaves more than [`slots_bound`], any, in a number of rounds that always draw the same.
@@ -48,16 +58,12 @@ pub(crate) fn assign(lifetimes: &[Lifetime]) -> Slots {
     let bound = slots_bound(lifetimes);
     // The more values, the fewer rounds, for each takes time by their square.
     let rounds = (1 << 22) / (lifetimes.len() * lifetimes.len()).max(1 << 13);
-    let mut state = 1_u64;
+    let mut draws = Draws(1);
     for _ in 0..rounds {
         if total(&best) <= bound {
             break;
         }
-        let drawn = assign_by(&order, lifetimes, |_, free| {
-            // Knuth's MMIX generator.
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as usize % free.len()
-        });
+        let drawn = assign_by(&order, lifetimes, |_, free| draws.below(free.len()));
         if total(&drawn) < total(&best) {
             best = drawn;
         }
@@ -183,12 +189,7 @@ impl Arenas {
 pub(crate) fn place_apart(lifetimes: &[Lifetime], apart: &[Vec<usize>], align: usize) -> Arenas {
     let mut order: Vec<usize> = (0..lifetimes.len()).collect();
     order.sort_by_key(|&i| (Reverse(lifetimes[i].size), lifetimes[i].first));
-    // Knuth's MMIX generator.
-    let mut state = 1_u64;
-    let mut draw = |below: usize| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize % below
-    };
+    let mut draws = Draws(1);
     // An arena of values that are never alive at the same step is a slot.
     let slots = assign(lifetimes);
     let mut best = Arenas { of: slots.of.into_iter().map(|slot| (slot, 0)).collect(), sizes: slots.sizes };
@@ -200,9 +201,9 @@ pub(crate) fn place_apart(lifetimes: &[Lifetime], apart: &[Vec<usize>], align: u
             break;
         }
         let drawn = place_apart_by(&order, lifetimes, apart, align, |growths| {
-            let any = draw(8) == 0;
+            let any = draws.below(8) == 0;
             let count = growths.iter().filter(|&&growth| any || growth == growths[0]).count();
-            draw(count)
+            draws.below(count)
         });
         if drawn.total() < best.total() {
             best = drawn;

@@ -25,6 +25,16 @@ pub(crate) enum Winograd {
 }
 
 impl Winograd {
+    pub const BOTH: [Winograd; 2] = [Winograd::Two, Winograd::Four];
+
+    /// What is in the names of the kernels that compute a part of it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Winograd::Two => "winograd_2",
+            Winograd::Four => "winograd_4",
+        }
+    }
+
     /// Outputs of a tile along an axis.
     pub fn outputs(self) -> usize {
         match self {
@@ -112,12 +122,7 @@ impl Winograd {
 
     /// The form that a kernel of this name computes a part of.
     pub fn of_kernel(name: &str) -> Option<Self> {
-        let is = |form: &str| name.contains(form);
-        match () {
-            () if is("winograd_2") => Some(Winograd::Two),
-            () if is("winograd_4") => Some(Winograd::Four),
-            () => None,
-        }
+        Self::BOTH.into_iter().find(|form| name.contains(form.name()))
     }
 
     /// Whether it computes a convolution along these axes.
@@ -155,7 +160,7 @@ mod tests {
     #[test]
     fn the_matrices_convolve() {
         let part = |i: usize| (i as f64 * 0.618_033_988_749_895).fract() - 0.5;
-        for form in [Winograd::Two, Winograd::Four] {
+        for form in Winograd::BOTH {
             let inputs: Vec<f64> = (0..form.side()).map(part).collect();
             let filter: Vec<f64> = (10..13).map(part).collect();
             let dot = |row: &[f64], column: &[f64]| row.iter().zip(column).map(|(a, b)| a * b).sum::<f64>();

@@ -50,12 +50,12 @@ impl Slide {
     /// Rows in storage.
     pub const STORAGE: &str = include_str!("../../shaders/shared/slide_storage.wgsl");
 
-    /// One for each way to move on to the next tap.
+    /// One for each way to move on to the next tap, by turns with rows of whole fours and with others.
     pub const EVERY: [Slide; 4] = {
-        const fn new(kernel: usize, stride: usize, dilation: usize) -> Slide {
-            Slide { kernel, stride, dilation, outputs: 4 }
+        const fn new(kernel: usize, stride: usize, dilation: usize, outputs: usize) -> Slide {
+            Slide { kernel, stride, dilation, outputs }
         }
-        [new(3, 1, 1), new(3, 2, 1), new(2, 3, 1), new(5, 1, 2)]
+        [new(3, 1, 1, 4), new(3, 2, 1, 5), new(2, 3, 1, 4), new(5, 1, 2, 5)]
     };
 
     /// Along these axes; none where there are none, or the row of taps is long: its length is part of the code.

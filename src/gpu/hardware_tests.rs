@@ -7,6 +7,7 @@ use super::device::GpuDevice;
 use super::operands::record_on;
 use super::plan::GpuPlan;
 use super::recording::Recording;
+use super::tune::numbers;
 use crate::graph::passes::{Passes, optimize};
 use crate::graph::{Graph, Info};
 use crate::network::{Conv2d, Network, Pool2d};
@@ -44,10 +45,8 @@ fn bits(tensor: &Tensor) -> Vec<u32> {
     tensor.values::<f32>().unwrap().iter().map(|value| value.to_bits()).collect()
 }
 
-/// Numbers from -1 to 1: the fractional parts of multiples of the golden ratio.
-fn numbers(info: &Info) -> Tensor {
-    let number = |i: usize| (2.0 * (i as f64 * 0.618_033_988_749_895).fract() - 1.0) as f32;
-    Tensor::new(info.shape.to_vec(), (1..=info.shape.elements()).map(number).collect()).unwrap()
+fn input(info: &Info) -> Tensor {
+    Tensor::new(info.shape.to_vec(), numbers(info.shape.elements())).unwrap()
 }
 
 /// The names of the kernels that a network takes, or what is wrong with it.
@@ -55,7 +54,7 @@ fn check(network: &Graph, alter: impl Fn(&mut Recording)) -> Result<BTreeSet<Str
     let device = device();
     let graph = optimize(network, &Passes::default()).unwrap();
     let mut values: Vec<_> = graph.values().iter().map(|value| value.constant.clone()).collect();
-    let inputs: Vec<_> = graph.inputs().iter().map(|&id| numbers(&graph.value(id).info)).collect();
+    let inputs: Vec<_> = graph.inputs().iter().map(|&id| input(&graph.value(id).info)).collect();
     for (id, input) in graph.inputs().iter().zip(&inputs) {
         values[id.index()] = Some(input.clone());
     }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::ops::Activation;
+use crate::winograd::Winograd;
 
 /// A WGSL file and the constants that specialise it: all that a pipeline depends on.
 ///
@@ -91,6 +92,15 @@ impl Kernel {
         }
         self.source.push_str("); }\n");
         self.note("activation", name)
+    }
+
+    /// Appends the transforms of this form along a line, for a kernel that says what `Value` is.
+    #[must_use]
+    pub(crate) fn winograd(self, form: Winograd) -> Self {
+        self.with(match form {
+            Winograd::Two => include_str!("../../shaders/shared/winograd_2.wgsl"),
+            Winograd::Four => include_str!("../../shaders/shared/winograd_4.wgsl"),
+        })
     }
 
     /// Appends `fn slope(value: f32) -> f32`, the activation's derivative at the value that

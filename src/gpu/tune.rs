@@ -209,14 +209,16 @@ fn operands(graph: &Graph, node: &Node) -> Result<Operands> {
             // Positions, which have to exist.
             (None, DType::I64) => Tensor::new(shape, vec![0_i64; elements]),
             (None, DType::Bool) => Tensor::new(shape, (0..elements).map(|i| i % 3 == 0).collect()),
-            // The fractional parts of multiples of the golden ratio.
-            (None, _) => {
-                let part = |i: usize| (i as f64 * 0.618_033_988_749_895).fract() as f32;
-                Tensor::new(shape, (1..=elements).map(|i| 2.0 * part(i) - 1.0).collect())
-            }
+            (None, _) => Tensor::new(shape, numbers(elements)),
         }
     };
     node.inputs.iter().map(|id| id.map(operand).transpose()).collect()
+}
+
+/// So many numbers from -1 to 1: the fractional parts of multiples of the golden ratio.
+pub(super) fn numbers(count: usize) -> Vec<f32> {
+    let part = |i: usize| (i as f64 * 0.618_033_988_749_895).fract() as f32;
+    (1..=count).map(|i| 2.0 * part(i) - 1.0).collect()
 }
 
 /// The choice that is fastest among those that compute what they should.

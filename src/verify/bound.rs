@@ -166,7 +166,7 @@ fn elements_from(operands: &Operands, operand: usize, axis: usize) -> usize {
 }
 
 /// The operands' absolute values.
-pub(super) fn absolute(operands: &Operands) -> Result<Operands> {
+fn absolute(operands: &Operands) -> Result<Operands> {
     let abs = |tensor: &Tensor| -> Result<Tensor> {
         if tensor.dtype() != DType::F32 {
             return Ok(tensor.clone());
@@ -204,9 +204,10 @@ fn transformed(
     operands: &Operands,
     terms: usize,
 ) -> Result<Vec<Bound>> {
-    let magnitude = on_cpu(plain.clone(), &absolute(operands)?)?;
+    let absolute = absolute(operands)?;
+    let magnitude = on_cpu(plain.clone(), &absolute)?;
     let direct = magnitude.values::<f32>()?;
-    let winograd = winograd::errors(form, &plain, operands, direct)?;
+    let winograd = winograd::errors(form, &plain, &absolute, direct)?;
     let sums = direct.iter().map(|&m| terms as f64 * (U * f64::from(m) + TINY));
     let errors = sums.zip(winograd).map(|(a, b)| a + b).collect();
     through(activation, plain.into(), operands, errors, terms, [WINOGRAD, WINOGRAD_THEN])

@@ -1,6 +1,6 @@
 //! How far convolutions in Winograd's form may be off: the bound that [`crate::winograd`] states, with its magnitudes.
 
-use super::bound::{TINY, U, absolute};
+use super::bound::{TINY, U};
 use super::{Operands, on_cpu};
 use crate::error::{Error, Result};
 use crate::ops::{Conv, Gemm};
@@ -9,9 +9,9 @@ use crate::window::Axis;
 use crate::winograd::Winograd;
 
 /// The most that each sum of a convolution in this form is off where all its terms, with the bias and the residual,
-/// have the magnitudes `direct` in the sums of products.
+/// have the magnitudes `direct` in the sums of products. The operands are absolute values.
 pub(super) fn errors(form: Winograd, conv: &Conv, operands: &Operands, direct: &[f32]) -> Result<Vec<f64>> {
-    let [Some(x), Some(weight), ..] = &absolute(operands)?[..] else {
+    let [Some(x), Some(weight), ..] = &operands[..] else {
         return Err(Error::Graph("a convolution without operands".into()));
     };
     let axes =
@@ -144,7 +144,7 @@ mod tests {
     fn no_magnitude_is_past_the_amplification() {
         let conv = Conv::new(Window::new([3, 3]).padding([1, 1]));
         let operands = operands(vec![1.0; 64], vec![1.0; 9]);
-        for form in [Winograd::Two, Winograd::Four] {
+        for form in Winograd::BOTH {
             let largest = form.amplification() * 9.0;
             let direct = vec![0.0; 64];
             for error in errors(form, &conv, &operands, &direct).unwrap() {

@@ -13,35 +13,23 @@ use crate::tensor::Tensor;
 use crate::window::Axis;
 use crate::winograd::Winograd;
 
-const BOTH: [Winograd; 2] = [Winograd::Two, Winograd::Four];
-
-fn name(form: Winograd) -> &'static str {
-    match form {
-        Winograd::Two => "image_winograd_2",
-        Winograd::Four => "image_winograd_4",
-    }
-}
-
-fn specialise(kernel: Kernel, form: Winograd) -> Kernel {
-    kernel.with(match form {
-        Winograd::Two => include_str!("../../../shaders/shared/winograd_2.wgsl"),
-        Winograd::Four => include_str!("../../../shaders/shared/winograd_4.wgsl"),
-    })
+fn name(form: Winograd) -> String {
+    format!("image_{}", form.name())
 }
 
 fn input_kernel(form: Winograd) -> Kernel {
     let wgsl = include_str!("../../../shaders/image_winograd_input.wgsl");
-    specialise(kernel(name(form), wgsl, 1), form).activation(None)
+    kernel(&name(form), wgsl, 1).winograd(form).activation(None)
 }
 
 fn output_kernel(form: Winograd, epilogue: Epilogue) -> Kernel {
     let wgsl = include_str!("../../../shaders/image_winograd_output.wgsl");
-    epilogue.specialise(specialise(kernel(&format!("{}_output", name(form)), wgsl, 3), form))
+    epilogue.specialise(kernel(&format!("{}_output", name(form)), wgsl, 3).winograd(form))
 }
 
 pub(super) fn variants() -> Vec<Kernel> {
     let mut all = Vec::new();
-    for form in BOTH {
+    for form in Winograd::BOTH {
         all.push(input_kernel(form));
         for bias in [false, true] {
             all.push(output_kernel(form, Epilogue { bias, ..Epilogue::default() }));
@@ -117,11 +105,11 @@ impl Plan {
             let plan = Plan { form, images, channels, filters, vertical, horizontal, tile };
             Plan { tile: plan.sizes().choose(Epilogue::default(), None, recording), ..plan }
         };
-        let plans = BOTH.map(plan);
+        let plans = Winograd::BOTH.map(plan);
         let chosen = match variant {
             Some("image_conv" | "image_conv_broadcast") => None,
-            Some(asked) if plans.iter().any(|p| asked.starts_with(name(p.form))) => {
-                plans.iter().find(|p| asked.starts_with(name(p.form)))
+            Some(asked) if plans.iter().any(|p| asked.starts_with(&name(p.form))) => {
+                plans.iter().find(|p| asked.starts_with(&name(p.form)))
             }
             _ => plans.iter().filter(|p| p.cost() < direct).min_by_key(|p| p.cost()),
         };

@@ -54,6 +54,12 @@ impl Epilogue {
         [plain(false, false), plain(true, false), plain(false, true), plain(true, true)]
     };
 
+    /// With a bias and each activation.
+    fn every_activation() -> impl Iterator<Item = Epilogue> {
+        let activated = |activation| Epilogue { has_bias: true, has_residual: false, activation };
+        every_activation().into_iter().map(activated)
+    }
+
     fn specialise(&self, kernel: Kernel) -> Kernel {
         kernel
             .flag("HAS_BIAS", self.has_bias)
@@ -100,6 +106,11 @@ impl Layer<'_> {
             activation: self.activation,
         }
     }
+
+    /// The bias and the residual; in the place of one that is absent, what its kernel reads anyway.
+    fn added(&self, stand_in: BufferId) -> [BufferId; 2] {
+        [self.bias, self.residual].map(|given| given.unwrap_or(stand_in))
+    }
 }
 
 fn direct_kernel(epilogue: Epilogue) -> Kernel {
@@ -108,9 +119,7 @@ fn direct_kernel(epilogue: Epilogue) -> Kernel {
 }
 
 pub(super) fn variants() -> Vec<Kernel> {
-    let activated = |activation| Epilogue { has_bias: true, has_residual: false, activation };
-    let activations = every_activation().into_iter().map(|a| direct_kernel(activated(a)));
-    let direct = Epilogue::EVERY.into_iter().map(direct_kernel).chain(activations);
+    let direct = Epilogue::EVERY.into_iter().chain(Epilogue::every_activation()).map(direct_kernel);
     direct
         .chain(depthwise::variants())
         .chain(winograd::variants())
@@ -195,7 +204,8 @@ pub(super) fn record(
         };
         let weight = operands.get(1, site, recording)?;
         let kernel = direct_kernel(layer.epilogue());
-        let reads = [input, weight, bias.unwrap_or(input), residual.unwrap_or(input)];
+        let [bias, residual] = layer.added(input);
+        let reads = [input, weight, bias, residual];
         let groups = recording.linear(count, GROUP);
         return recording.dispatch(kernel, &params, &reads, &[output], groups);
     }

@@ -53,8 +53,8 @@ fn kernel(kind: PoolKind, indices: Option<IndexOrder>) -> Kernel {
 }
 
 /// Rows of whole fours are stored by fours.
-fn row_kernel(kind: PoolKind, slide: Slide, fours: bool) -> Kernel {
-    let store = match fours {
+fn row_kernel(kind: PoolKind, slide: Slide) -> Kernel {
+    let store = match slide.has_whole_fours() {
         true => include_str!("../../../shaders/shared/store_fours.wgsl"),
         false => include_str!("../../../shaders/shared/store_each.wgsl"),
     };
@@ -79,12 +79,8 @@ pub(super) fn variants() -> Vec<Kernel> {
     let averages = [false, true].map(|count_include_pad| PoolKind::Average { count_include_pad });
     let norms = [1.0, 2.0, 3.0].map(|p| PoolKind::Lp { p });
     let sums: Vec<_> = averages.into_iter().chain(norms).collect();
-    let rows = sums.iter().chain([&PoolKind::Max]).flat_map(|kind| {
-        Slide::EVERY
-            .into_iter()
-            .zip([true, false].into_iter().cycle())
-            .map(|(slide, fours)| row_kernel(*kind, slide, fours))
-    });
+    let kinds = sums.iter().chain([&PoolKind::Max]);
+    let rows = kinds.flat_map(|kind| Slide::EVERY.map(|slide| row_kernel(*kind, slide)));
     let others = sums.iter().map(|kind| kernel(*kind, None)).chain(rows);
     let maxima = orders.into_iter().map(|order| kernel(PoolKind::Max, order));
     maxima.chain(others).chain(image::pool_variants()).collect()
@@ -128,10 +124,7 @@ pub(super) fn record(
     let input = operands.get(0, site, recording)?;
     let writes: Vec<_> = (0..site.node.outputs.len()).map(|i| operands.result(i)).collect();
     let groups = recording.linear(count, GROUP);
-    let kernel = row.map_or_else(
-        || kernel(op.kind, op.indices),
-        |slide| row_kernel(op.kind, slide, slide.has_whole_fours()),
-    );
+    let kernel = row.map_or_else(|| kernel(op.kind, op.indices), |slide| row_kernel(op.kind, slide));
     recording.dispatch(kernel, &params, &[input], &writes, groups)
 }
 

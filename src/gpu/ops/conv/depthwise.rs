@@ -1,6 +1,6 @@
 //! Depthwise convolutions: each filter sees one channel, and four neighbours of a row are computed together.
 
-use super::super::{INDEX, every_activation};
+use super::super::INDEX;
 use super::{Epilogue, GROUP, Layer};
 use crate::error::Result;
 use crate::gpu::cells::{Cells, Slide};
@@ -19,19 +19,16 @@ struct Params {
     cells: Cells,
 }
 
-fn kernel(slide: Slide, fours: bool, epilogue: &Epilogue) -> Kernel {
+fn kernel(slide: Slide, epilogue: &Epilogue) -> Kernel {
     let wgsl = include_str!("../../../../shaders/conv_depthwise.wgsl");
-    epilogue.finish4(slide.specialise(Kernel::new(NAME, wgsl, 4, 1).with(INDEX).with(Slide::STORAGE)), fours)
+    let kernel = slide.specialise(Kernel::new(NAME, wgsl, 4, 1).with(INDEX).with(Slide::STORAGE));
+    epilogue.finish4(kernel, slide.has_whole_fours())
 }
 
 pub(super) fn variants() -> Vec<Kernel> {
-    let mut all = Vec::new();
-    for (slide, fours) in Slide::EVERY.into_iter().zip([true, false].into_iter().cycle()) {
-        all.extend(Epilogue::EVERY.iter().map(|epilogue| kernel(slide, fours, epilogue)));
-    }
-    let activated = |activation| Epilogue { has_bias: true, has_residual: false, activation };
-    all.extend(every_activation().into_iter().map(|a| kernel(Slide::EVERY[0], true, &activated(a))));
-    all
+    let plain =
+        Slide::EVERY.into_iter().flat_map(|slide| Epilogue::EVERY.map(|epilogue| kernel(slide, &epilogue)));
+    plain.chain(Epilogue::every_activation().map(|epilogue| kernel(Slide::EVERY[0], &epilogue))).collect()
 }
 
 /// How a convolution is computed so; none where it is not depthwise, or another kernel is asked for or better.
@@ -59,8 +56,8 @@ pub(super) fn record(layer: &Layer, slide: Slide, weight: BufferId, recording: &
         padding: 0,
         cells: Cells::new(layer.axes),
     };
-    let kernel = kernel(slide, slide.has_whole_fours(), &layer.epilogue());
-    let [bias, residual] = [layer.bias, layer.residual].map(|given| given.unwrap_or(layer.input));
+    let kernel = kernel(slide, &layer.epilogue());
+    let [bias, residual] = layer.added(layer.input);
     let reads = [layer.input, weight, bias, residual];
     let groups = recording.linear(planes * slide.pieces(layer.axes), GROUP);
     recording.dispatch(kernel, &params, &reads, &[layer.output], groups)

@@ -1,8 +1,8 @@
 //! Convolutions of few channels, as networks start with: the filters and what a tile of the output sees of the input lie in
 //! workgroup memory.
 
+use super::super::INDEX;
 use super::super::gemm::pack_rows;
-use super::super::{INDEX, every_activation};
 use super::{Epilogue, Layer};
 use crate::error::Result;
 use crate::gpu::cells::Slide;
@@ -40,9 +40,10 @@ impl Shape {
     }
 }
 
-fn kernel(shape: &Shape, fours: bool, epilogue: &Epilogue) -> Kernel {
+fn kernel(shape: &Shape, epilogue: &Epilogue) -> Kernel {
     let wgsl = include_str!("../../../../shaders/conv_stem.wgsl");
-    epilogue.finish4(shape.specialise(Kernel::new(NAME, wgsl, 4, 1).with(INDEX)), fours)
+    let kernel = shape.specialise(Kernel::new(NAME, wgsl, 4, 1).with(INDEX));
+    epilogue.finish4(kernel, shape.slide.has_whole_fours())
 }
 
 /// An axis of so many taps.
@@ -51,18 +52,13 @@ fn taps(kernel: usize, stride: usize, dilation: usize) -> Axis {
 }
 
 pub(super) fn variants() -> Vec<Kernel> {
-    let shape = |channels, axis| Shape::new(channels, axis, axis);
-    let shapes = [shape(3, taps(7, 2, 1)), shape(1, taps(5, 1, 1)), shape(4, taps(3, 1, 2))];
-    let mut all = Vec::new();
-    for (shape, fours) in shapes.iter().flatten().zip([true, false, true]) {
-        all.extend(Epilogue::EVERY.iter().map(|epilogue| kernel(shape, fours, epilogue)));
-    }
-    let activated = |activation| Epilogue { has_bias: true, has_residual: false, activation };
-    let shape = shapes.iter().flatten().next();
-    all.extend(shape.into_iter().flat_map(|shape| {
-        every_activation().into_iter().map(|activation| kernel(shape, true, &activated(activation)))
-    }));
-    all
+    let shape = |channels, axis: Axis, output| Shape::new(channels, axis, Axis { output, ..axis });
+    let shapes = [shape(3, taps(7, 2, 1), 4), shape(1, taps(5, 1, 1), 5), shape(4, taps(3, 1, 2), 4)];
+    let shapes = || shapes.iter().flatten();
+    let plain = shapes().flat_map(|shape| Epilogue::EVERY.map(|epilogue| kernel(shape, &epilogue)));
+    let activated =
+        shapes().take(1).flat_map(|shape| Epilogue::every_activation().map(|e| kernel(shape, &e)));
+    plain.chain(activated).collect()
 }
 
 /// The words of workgroup memory that a workgroup needs.
@@ -138,8 +134,8 @@ impl<'a> Plan<'a> {
             horizontal.before,
         ]
         .map(|n| n as u32);
-        let kernel = kernel(&self.shape, self.shape.slide.has_whole_fours(), &self.layer.epilogue());
-        let [bias, residual] = [self.layer.bias, self.layer.residual].map(|given| given.unwrap_or(input));
+        let kernel = kernel(&self.shape, &self.layer.epilogue());
+        let [bias, residual] = self.layer.added(input);
         let groups = recording.linear(images * down * across * blocks, 1);
         recording.dispatch(kernel, &params, &[input, weight, bias, residual], &[output], groups)
     }

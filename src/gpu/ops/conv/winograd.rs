@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 
+use super::super::INDEX;
 use super::super::gemm::{self, Form, Left, Params as Product, Source, last_four, pack_rows};
-use super::super::{INDEX, every_activation};
 use super::{Epilogue, GROUP, Layer};
 use crate::error::Result;
 use crate::gpu::kernel::Kernel;
@@ -15,20 +15,12 @@ use crate::tensor::Tensor;
 use crate::window::Axis;
 use crate::winograd::Winograd;
 
-const BOTH: [Winograd; 2] = [Winograd::Two, Winograd::Four];
-
-fn name(form: Winograd) -> &'static str {
-    match form {
-        Winograd::Two => "conv_winograd_2",
-        Winograd::Four => "conv_winograd_4",
-    }
+fn name(form: Winograd) -> String {
+    format!("conv_{}", form.name())
 }
 
 fn specialise(kernel: Kernel, form: Winograd) -> Kernel {
-    kernel.with(include_str!("../../../../shaders/shared/conv_winograd.wgsl")).with(INDEX).with(match form {
-        Winograd::Two => include_str!("../../../../shaders/shared/winograd_2.wgsl"),
-        Winograd::Four => include_str!("../../../../shaders/shared/winograd_4.wgsl"),
-    })
+    kernel.with(include_str!("../../../../shaders/shared/conv_winograd.wgsl")).with(INDEX).winograd(form)
 }
 
 fn input_kernel(form: Winograd) -> Kernel {
@@ -44,13 +36,12 @@ fn output_kernel(form: Winograd, width: usize, epilogue: &Epilogue) -> Kernel {
 }
 
 pub(super) fn variants() -> Vec<Kernel> {
-    let mut all = BOTH.map(input_kernel).to_vec();
+    let mut all = Winograd::BOTH.map(input_kernel).to_vec();
     for epilogue in Epilogue::EVERY {
         all.push(output_kernel(Winograd::Two, 4, &epilogue));
         all.extend([3, 4].map(|width| output_kernel(Winograd::Four, width, &epilogue)));
     }
-    let activated = |activation| Epilogue { has_bias: true, has_residual: false, activation };
-    all.extend(every_activation().into_iter().map(|a| output_kernel(Winograd::Four, 4, &activated(a))));
+    all.extend(Epilogue::every_activation().map(|epilogue| output_kernel(Winograd::Four, 4, &epilogue)));
     all
 }
 
@@ -108,9 +99,9 @@ impl<'a> Plan<'a> {
             return None;
         }
         let plan = |form| Plan { layer, weight, form, images: layer.images, vertical, horizontal };
-        let plans = BOTH.map(plan);
+        let plans = Winograd::BOTH.map(plan);
         let form = match site.options.variant {
-            Some(asked) => BOTH.into_iter().find(|form| asked.starts_with(name(*form))),
+            Some(asked) => Winograd::BOTH.into_iter().find(|form| asked.starts_with(&name(*form))),
             None if recording.software => None,
             None => rule(layer.channels, layer.filters, plans.map(|plan| layer.images * plan.tiles())),
         };
@@ -181,7 +172,7 @@ impl<'a> Plan<'a> {
         let of_input = recording.computed(format!("{name} tiles"), self.words(channels));
         let of_output = recording.computed(format!("{name} products"), self.words(filters));
         let output_kernel = output_kernel(form, horizontal.output, &self.layer.epilogue());
-        let [bias, residual] = [self.layer.bias, self.layer.residual].map(|given| given.unwrap_or(of_output));
+        let [bias, residual] = self.layer.added(of_output);
 
         for start in (0..self.layer.images).step_by(self.images) {
             let images = start..self.layer.images.min(start + self.images);
