@@ -5,9 +5,9 @@ use std::sync::Arc;
 use pulp::Arch;
 use rayon::prelude::*;
 
-use super::tile::{Chunk, Geometry};
+use super::tile::{Chunk, Geometry, Largest};
 use super::weights::{Packed, packed};
-use super::{BLOCK, Compiled, Form, PARALLEL, Panel, for_each, tile_blocks};
+use super::{BLOCK, Compiled, Form, PARALLEL, Panel, for_each};
 use crate::cpu::Kernel;
 use crate::cpu::activation::grain;
 use crate::cpu::im2col::three;
@@ -19,8 +19,6 @@ use crate::window::Axis;
 
 /// Filters are padded to whole blocks, but not to more than this many times their number.
 const MOST_PADDING: usize = 3;
-/// The positions of the largest tile.
-const TILE: usize = 14;
 /// Bytes of input that stay in a core's second-level cache while one group of filters after another passes over them.
 const NEAR: usize = 1 << 18;
 
@@ -116,13 +114,13 @@ impl Layout {
         let taps: usize = op.window.kernel().iter().product();
         let macs = (images * cells * filters).saturating_mul(channels * taps);
         let parallel = macs >= PARALLEL;
-        let tile_blocks = tile_blocks();
+        let Largest { positions, blocks: tile_blocks } = Largest::here();
 
         let groups = filters.div_ceil(BLOCK * tile_blocks);
-        let near = NEAR / (size_of::<f32>() * channels * geometry.cells().div_ceil(cells)) / TILE;
+        let near = NEAR / (size_of::<f32>() * channels * geometry.cells().div_ceil(cells)) / positions;
         let tasks = if parallel { (macs / TASK).min(16 * rayon::current_num_threads()) } else { 1 };
-        let tiles = cells.div_ceil(TILE).div_ceil(tasks.div_ceil(images * groups).max(1));
-        let chunk = TILE * near.min(tiles).max(1);
+        let tiles = cells.div_ceil(positions).div_ceil(tasks.div_ceil(images * groups).max(1));
+        let chunk = positions * near.min(tiles).max(1);
         let activation = op.activation;
         Layout { axes, geometry, channels, filters, taps, cells, tile_blocks, chunk, parallel, activation }
     }

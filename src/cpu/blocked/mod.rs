@@ -20,8 +20,6 @@ pub(super) use pack::{pack, unpack};
 
 use std::sync::{Mutex, PoisonError};
 
-use pulp::Arch;
-
 use super::{Kernel, activation, binary, concat};
 use crate::error::Result;
 use crate::graph::Info;
@@ -111,15 +109,6 @@ pub(super) fn compile(site: &Site, is_blocked: &dyn Fn(usize) -> bool) -> Result
         }
         _ => None,
     })
-}
-
-/// Blocks of filters in a tile: as many as make two vectors or more.
-fn tile_blocks() -> usize {
-    match Arch::new() {
-        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-        Arch::V4(_) => 2,
-        _ => 1,
-    }
 }
 
 /// The weights of one tile: a bias and then for each channel and tap a weight, for `width` filters each.

@@ -5,7 +5,7 @@
 
 use std::array::from_fn;
 
-use pulp::{Simd, WithSimd};
+use pulp::{Arch, Simd, WithSimd};
 
 use super::{BLOCK, Panel};
 use crate::cpu::activation;
@@ -14,6 +14,41 @@ use crate::window::Axis;
 
 /// Vector registers beside the sums: weights, and a value of the input.
 const OTHER_REGISTERS: usize = 4;
+/// The positions that tiles have, of which the largest whose sums stay in registers come first.
+const POSITIONS: [usize; 6] = [14, 8, 7, 6, 4, 1];
+
+/// Whether the sums of so many positions and vectors of filters stay in registers.
+const fn fits<S: Simd>(positions: usize, vectors: usize) -> bool {
+    positions * vectors + OTHER_REGISTERS <= S::REGISTER_COUNT
+}
+
+/// The largest tile of a processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Largest {
+    pub positions: usize,
+    /// Blocks of filters: as many as make two vectors or more.
+    pub blocks: usize,
+}
+
+impl Largest {
+    /// That of the processor that runs this.
+    pub fn here() -> Self {
+        struct Ask;
+        impl WithSimd for Ask {
+            type Output = Largest;
+
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, _: S) -> Largest {
+                let vectors = BLOCK / S::F32_LANES;
+                let blocks = if vectors == 1 { 2 } else { 1 };
+                let positions =
+                    POSITIONS.into_iter().find(|&positions| fits::<S>(positions, blocks * vectors));
+                Largest { positions: positions.unwrap_or(1), blocks }
+            }
+        }
+        Arch::new().dispatch(Ask)
+    }
+}
 
 /// How a window lies over one image.
 pub(super) struct Geometry {
@@ -164,12 +199,12 @@ impl<const B: usize> Chunk<'_, B> {
     #[inline(always)]
     fn tiles_of<S: Simd, const P: usize, const V: usize>(&mut self, simd: S, mut at: usize) -> usize {
         // 15 to 17 divide better by smaller tiles.
-        let fits = |rest: usize| rest >= P && (P != 14 || !(15..18).contains(&rest));
-        if const { P > 1 && P * V + OTHER_REGISTERS > S::REGISTER_COUNT } {
+        let is_next = |rest: usize| rest >= P && (P != 14 || !(15..18).contains(&rest));
+        if const { P > 1 && !fits::<S>(P, V) } {
             return at;
         }
         let positions = self.out[0].len() / BLOCK;
-        while fits(positions - at) {
+        while is_next(positions - at) {
             simd.vectorize(Tile::<P, V, B> { chunk: self, at });
             at += P;
         }
@@ -358,5 +393,29 @@ pub(super) fn activate<S: Simd>(simd: S, activation: Option<Activation>, values:
     };
     for value in values {
         *value = activation::bounded(simd, *value, min, max);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each width is a feature of `pulp`; without it vectors are scalars, many times slower and without a word.
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn vectors_are_as_wide_as_the_processor_has_them() {
+        let (avx2, avx512) = (is_x86_feature_detected!("avx2"), is_x86_feature_detected!("avx512vl"));
+        let expected = match Arch::new() {
+            Arch::V4(_) => Largest { positions: 14, blocks: 2 },
+            Arch::V3(_) => {
+                assert!(!avx512);
+                Largest { positions: 6, blocks: 1 }
+            }
+            _ => {
+                assert!(!avx2);
+                Largest { positions: 1, blocks: 1 }
+            }
+        };
+        assert_eq!(Largest::here(), expected);
     }
 }

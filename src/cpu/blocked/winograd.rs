@@ -16,9 +16,9 @@ use std::sync::Arc;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::tile::{Chunk, Geometry, activate, in_registers};
+use super::tile::{Chunk, Geometry, Largest, activate, in_registers};
 use super::weights::{Packed, packed};
-use super::{BLOCK, Compiled, Form, PARALLEL, Panel, for_each, tile_blocks};
+use super::{BLOCK, Compiled, Form, PARALLEL, Panel, for_each};
 use crate::cpu::{Kernel, activation};
 use crate::error::Result;
 use crate::ops::{Activation, Conv};
@@ -114,7 +114,7 @@ impl Layout {
             lines,
             line,
             band: (images * lines).div_ceil(bands),
-            tile_blocks: tile_blocks(),
+            tile_blocks: Largest::here().blocks,
             parallel: macs >= PARALLEL,
             activation: op.activation,
         }
