@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Info, Node, ValueId};
 use crate::memory::{self, Lifetime};
 use crate::ops::{Op, Operator};
-use crate::plan::{MemoryReport, PlanOptions, Site, StepTime, from_words, roots, to_words};
+use crate::plan::{MemoryReport, PlanOptions, Site, StepTime, blanks, roots, to_words, write_words};
 use crate::tensor::{DType, Tensor};
 
 /// Multiply-accumulates and words moved up to which a run stays on the thread that asked for it: waking others takes
@@ -333,22 +333,34 @@ impl CpuPlan {
         self.memory
     }
 
-    /// Runs the steps over `inputs`, which the caller has checked.
+    /// The outputs of [`CpuPlan::run_into`].
     pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        self.run_timed(inputs, None)
+        let mut outputs = blanks(self.outputs.iter().map(|(_, info)| info))?;
+        self.run_into(inputs, &mut outputs)?;
+        Ok(outputs)
     }
 
-    /// As [`CpuPlan::run`], adding each step's milliseconds to its list in `times`.
-    fn run_timed<'a>(&self, inputs: &'a [Tensor], times: Option<&mut [Vec<f64>]>) -> Result<Vec<Tensor>> {
+    /// Runs the steps over `inputs` and writes `outputs`, both of which the caller has checked.
+    pub fn run_into(&self, inputs: &[Tensor], outputs: &mut [Tensor]) -> Result<()> {
+        self.run_timed(inputs, outputs, None)
+    }
+
+    /// As [`CpuPlan::run_into`], adding each step's milliseconds to its list in `times`.
+    fn run_timed<'a>(
+        &self,
+        inputs: &'a [Tensor],
+        outputs: &mut [Tensor],
+        times: Option<&mut [Vec<f64>]>,
+    ) -> Result<()> {
         let words = |tensor: &'a Tensor| match tensor.values::<f32>() {
             Ok(values) => Ok(Cow::Borrowed(values)),
             Err(_) => to_words(tensor).map(|words| words.into_iter().map(f32::from_bits).collect()),
         };
         let inputs = inputs.iter().map(words).collect::<Result<List<Cow<[f32]>>>>()?;
         let inputs: List<&[f32]> = inputs.iter().map(|words| &**words).collect();
-        self.run_words(&inputs, times, |outputs| {
-            let outputs = outputs.iter().zip(&self.outputs);
-            outputs.map(|(words, (_, info))| from_words(info, bytemuck::cast_slice(words))).collect()
+        self.run_words(&inputs, times, |words| {
+            let mut outputs = words.iter().zip(outputs);
+            outputs.try_for_each(|(words, output)| write_words(bytemuck::cast_slice(words), output))
         })?
     }
 
@@ -426,9 +438,10 @@ impl CpuPlan {
 
     /// Runs the plan so many times over inputs that the caller has checked, and measures its steps.
     pub fn profile(&self, inputs: &[Tensor], runs: usize) -> Result<Vec<StepTime>> {
+        let mut outputs = blanks(self.outputs.iter().map(|(_, info)| info))?;
         let mut times = vec![Vec::new(); self.steps.len()];
         for _ in 0..runs {
-            self.run_timed(inputs, Some(times.as_mut_slice()))?;
+            self.run_timed(inputs, &mut outputs, Some(times.as_mut_slice()))?;
         }
         Ok(self.steps.iter().zip(times).map(|(s, t)| StepTime::median(&s.layer, s.op, t)).collect())
     }

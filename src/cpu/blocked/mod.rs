@@ -11,6 +11,7 @@
 mod conv;
 mod depthwise;
 mod pack;
+mod pieces;
 mod pool;
 mod tile;
 mod weights;
@@ -21,6 +22,7 @@ pub(super) use pack::{pack, unpack};
 use std::sync::{Mutex, PoisonError};
 
 use pulp::Arch;
+use rayon::prelude::*;
 
 use super::{Kernel, activation, binary, concat};
 use crate::error::Result;
@@ -142,12 +144,7 @@ fn for_each<T: Send>(items: impl Iterator<Item = T> + Send, parallel: bool, work
             work(item);
         }
     };
-    rayon::scope(|scope| {
-        for _ in 1..rayon::current_num_threads() {
-            scope.spawn(|_| drain());
-        }
-        drain();
-    });
+    (0..rayon::current_num_threads()).into_par_iter().for_each(|_| drain());
 }
 
 #[cfg(test)]
