@@ -8,6 +8,7 @@
 // Arrays of sums are indexed in loops of constant bounds, which compilers unroll into registers; iterators hide the bound.
 #![allow(clippy::needless_range_loop)]
 
+mod concat;
 mod conv;
 mod depthwise;
 mod pack;
@@ -17,6 +18,7 @@ mod tile;
 mod weights;
 mod winograd;
 
+pub(super) use concat::{Part, parts};
 pub(super) use pack::{pack, unpack};
 
 use std::sync::{Mutex, PoisonError};
@@ -24,7 +26,7 @@ use std::sync::{Mutex, PoisonError};
 use pulp::Arch;
 use rayon::prelude::*;
 
-use super::{Kernel, activation, binary, concat};
+use super::{Kernel, activation, binary};
 use crate::error::Result;
 use crate::graph::Info;
 use crate::ops::Op;
@@ -109,7 +111,7 @@ pub(super) fn compile(site: &Site, is_blocked: &dyn Fn(usize) -> bool) -> Result
             Some(Compiled::wordwise(name, binary::compile(op, site)?, inputs))
         }
         Op::Concat(op) if op.axis == 1 && (0..inputs).all(|i| is_blocked(i) && whole(i)) => {
-            Some(Compiled::wordwise(name, concat::compile(op, site)?, inputs))
+            Some(Compiled::wordwise(name, super::concat::compile(op, site)?, inputs))
         }
         _ => None,
     })
