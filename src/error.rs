@@ -91,6 +91,17 @@ pub enum Error {
         actual: String,
     },
 
+    /// The tensors that a run is to write do not match the plan.
+    #[error("output '{name}': expected a tensor of {expected} to write it to, got {actual}")]
+    Output {
+        /// The output's name.
+        name: String,
+        /// What the plan was compiled for.
+        expected: String,
+        /// What was given.
+        actual: String,
+    },
+
     /// The graph itself is not sound.
     #[error("invalid graph: {0}")]
     Graph(String),

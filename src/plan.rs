@@ -6,7 +6,7 @@ use crate::gpu::GpuPlan;
 use crate::graph::passes::{Folded, Passes, optimize_with};
 use crate::graph::{Graph, Info, Node, ValueId};
 use crate::ops::OpError;
-use crate::tensor::{DType, Shape, Tensor};
+use crate::tensor::{DType, Tensor};
 
 /// How a network is compiled. The default is right for almost all uses.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,10 +119,25 @@ pub struct Port {
     pub info: Info,
 }
 
+impl Port {
+    fn expected(&self) -> String {
+        format!("{} {}", self.info.dtype, self.info.shape)
+    }
+
+    /// What a tensor is, if not what is expected.
+    fn check(&self, tensor: &Tensor) -> Result<(), String> {
+        if *tensor.shape() == self.info.shape && tensor.dtype() == self.info.dtype {
+            return Ok(());
+        }
+        Err(format!("{} {}", tensor.dtype(), tensor.shape()))
+    }
+}
+
 /// A network compiled for one device and one set of input shapes ([`crate::Device::compile`]).
 ///
-/// A run creates no pipeline, bind group or buffer: it writes the inputs, submits once and reads back once. Plans are
-/// `Send + Sync`; runs of one plan from several threads take turns.
+/// A run creates no pipeline, bind group or buffer: it writes the inputs, submits once and reads back once. On the CPU it
+/// allocates its outputs alone, and into outputs that are there ([`Plan::run_into`]) nothing. Plans are `Send + Sync`; runs of
+/// one plan from several threads take turns.
 pub struct Plan {
     inputs: Vec<Port>,
     outputs: Vec<Port>,
@@ -166,12 +181,12 @@ impl Plan {
         }
     }
 
-    /// What [`Plan::run`] takes, in order.
+    /// What a run takes, in order.
     pub fn inputs(&self) -> &[Port] {
         &self.inputs
     }
 
-    /// What [`Plan::run`] returns, in order.
+    /// What a run computes, in order.
     pub fn outputs(&self) -> &[Port] {
         &self.outputs
     }
@@ -206,6 +221,40 @@ impl Plan {
         }
     }
 
+    /// As [`Plan::run`], into tensors that are there already, such as those of an earlier run.
+    ///
+    /// ```
+    /// use wgpu_cnn::{Device, Tensor, zoo};
+    ///
+    /// let plan = Device::auto().compile(&zoo::lenet5()?)?;
+    /// let mut frame = Tensor::zeros([1, 1, 32, 32])?;
+    /// let mut outputs = plan.run(std::slice::from_ref(&frame))?;
+    /// for brightness in [0.1, 0.2] {
+    ///     frame.values_mut::<f32>()?.fill(brightness);
+    ///     plan.run_into(std::slice::from_ref(&frame), &mut outputs)?;
+    ///     assert_eq!(outputs[0].shape()[..], [1, 10]);
+    /// }
+    /// # Ok::<(), wgpu_cnn::Error>(())
+    /// ```
+    ///
+    /// On a GPU this allocates what wgpu takes to submit and to wait, however large the outputs are. On the CPU it allocates
+    /// nothing, but for runs that overlap, integer inputs, products of matrices of several rows, and layers of more than eight
+    /// operands, 2048 channels or 16 lines of a window. An output that shares its elements with a clone gets elements of its
+    /// own first, so that the clone keeps what it holds.
+    ///
+    /// # Errors
+    /// As [`Plan::run`], and [`Error::Output`] where an output has another shape or type than the plan's. The outputs then
+    /// are as they were.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn run_into(&self, inputs: &[Tensor], outputs: &mut [Tensor]) -> Result<()> {
+        self.check_inputs(inputs)?;
+        check_outputs(&self.outputs, outputs)?;
+        match &self.backend {
+            Backend::Cpu(plan) => plan.run_into(inputs, outputs),
+            Backend::Gpu(plan) => pollster::block_on(plan.run_into(inputs, outputs, true)),
+        }
+    }
+
     /// As [`Plan::run`], for a network of one input and one output.
     ///
     /// # Errors
@@ -225,6 +274,20 @@ impl Plan {
         match &self.backend {
             Backend::Cpu(plan) => plan.run(inputs),
             Backend::Gpu(plan) => plan.run(inputs, false).await,
+        }
+    }
+
+    /// As [`Plan::run_into`], without blocking the thread while the GPU works. A run that is dropped before it is done leaves
+    /// the outputs as they were.
+    ///
+    /// # Errors
+    /// As [`Plan::run_into`].
+    pub async fn run_into_async(&self, inputs: &[Tensor], outputs: &mut [Tensor]) -> Result<()> {
+        self.check_inputs(inputs)?;
+        check_outputs(&self.outputs, outputs)?;
+        match &self.backend {
+            Backend::Cpu(plan) => plan.run_into(inputs, outputs),
+            Backend::Gpu(plan) => plan.run_into(inputs, outputs, false).await,
         }
     }
 
@@ -272,20 +335,26 @@ pub(crate) fn check_inputs(ports: &[Port], inputs: &[Tensor], reject_nan: bool) 
         return Err(Error::Graph(format!("the plan takes {} inputs, got {}", ports.len(), inputs.len())));
     }
     for (port, tensor) in ports.iter().zip(inputs) {
-        let mismatch = |actual: String| Error::Input {
-            name: port.name.clone(),
-            expected: format!("{} {}", port.info.dtype, port.info.shape),
-            actual,
-        };
-        if *tensor.shape() != port.info.shape || tensor.dtype() != port.info.dtype {
-            return Err(mismatch(format!("{} {}", tensor.dtype(), tensor.shape())));
-        }
+        let mismatch = |actual| Error::Input { name: port.name.clone(), expected: port.expected(), actual };
+        port.check(tensor).map_err(mismatch)?;
         if reject_nan
             && let Ok(values) = tensor.values::<f32>()
             && let Some(at) = values.iter().position(|v| v.is_nan())
         {
             return Err(mismatch(format!("a NaN at element {at}")));
         }
+    }
+    Ok(())
+}
+
+/// That `outputs` are what `ports` say.
+fn check_outputs(ports: &[Port], outputs: &[Tensor]) -> Result<()> {
+    if outputs.len() != ports.len() {
+        return Err(Error::Graph(format!("the plan has {} outputs, got {}", ports.len(), outputs.len())));
+    }
+    for (port, tensor) in ports.iter().zip(outputs) {
+        let mismatch = |actual| Error::Output { name: port.name.clone(), expected: port.expected(), actual };
+        port.check(tensor).map_err(mismatch)?;
     }
     Ok(())
 }
@@ -333,20 +402,51 @@ pub(crate) fn to_words(tensor: &Tensor) -> Result<Vec<u32>> {
     })
 }
 
-/// The tensor that 32-bit words stand for; the inverse of [`to_words`].
-pub(crate) fn from_words(info: &Info, words: &[u32]) -> Result<Tensor> {
-    let shape: &Shape = &info.shape;
-    match info.dtype {
-        DType::F32 => {
-            Tensor::new(shape.to_vec(), words.iter().map(|&w| f32::from_bits(w)).collect::<Vec<f32>>())
-        }
-        DType::F64 => Err(no_doubles()),
-        DType::I64 => Tensor::new(
-            shape.to_vec(),
-            words.iter().map(|&w| i64::from(w.cast_signed())).collect::<Vec<i64>>(),
-        ),
-        DType::Bool => Tensor::new(shape.to_vec(), words.iter().map(|&w| w != 0).collect::<Vec<bool>>()),
+/// Tensors for a run to write.
+pub(crate) fn blanks<'a>(infos: impl ExactSizeIterator<Item = &'a Info>) -> Result<Vec<Tensor>> {
+    // Not collected: a list of results would get room for more than it holds.
+    let mut tensors = Vec::with_capacity(infos.len());
+    for info in infos {
+        tensors.push(blank(info)?);
     }
+    Ok(tensors)
+}
+
+fn blank(info: &Info) -> Result<Tensor> {
+    let (dims, elements) = (info.shape.to_vec(), info.shape.elements());
+    match info.dtype {
+        DType::F32 => Tensor::zeros(dims),
+        DType::F64 => Err(no_doubles()),
+        DType::I64 => Tensor::new(dims, vec![0i64; elements]),
+        DType::Bool => Tensor::new(dims, vec![false; elements]),
+    }
+}
+
+/// Replaces a tensor's elements by those that as many 32-bit words stand for, the inverse of [`to_words`]. The words are
+/// given as bytes, for a mapped buffer may lie anywhere.
+pub(crate) fn write_words(words: &[u8], to: &mut Tensor) -> Result<()> {
+    let word_of = |bytes: &[u8; 4]| u32::from_ne_bytes(*bytes);
+    let each = words.as_chunks().0.iter().map(word_of);
+    match to.dtype() {
+        DType::F32 => bytemuck::cast_slice_mut(to.values_mut::<f32>()?).copy_from_slice(words),
+        DType::F64 => return Err(no_doubles()),
+        DType::I64 => {
+            let values = to.values_mut::<i64>()?.iter_mut();
+            values.zip(each).for_each(|(to, word)| *to = i64::from(word.cast_signed()));
+        }
+        DType::Bool => {
+            let values = to.values_mut::<bool>()?.iter_mut();
+            values.zip(each).for_each(|(to, word)| *to = word != 0);
+        }
+    }
+    Ok(())
+}
+
+/// The tensor that 32-bit words stand for.
+pub(crate) fn from_words(info: &Info, words: &[u8]) -> Result<Tensor> {
+    let mut tensor = blank(info)?;
+    write_words(words, &mut tensor)?;
+    Ok(tensor)
 }
 
 fn no_doubles() -> Error {

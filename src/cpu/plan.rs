@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use super::blocked::{self, Compiled, Form};
+use super::blocked::{self, Compiled, Form, Part};
 use super::{Kernel, compile};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Info, Node, ValueId};
 use crate::memory::{self, Lifetime};
 use crate::ops::{Op, Operator};
-use crate::plan::{MemoryReport, PlanOptions, Site, StepTime, from_words, roots, to_words};
+use crate::plan::{MemoryReport, PlanOptions, Site, StepTime, blanks, roots, to_words, write_words};
 use crate::tensor::{DType, Tensor};
 
 /// Multiply-accumulates and words moved up to which a run stays on the thread that asked for it: waking others takes
@@ -137,12 +137,24 @@ pub(crate) struct CpuPlan {
     idle: Mutex<Vec<Arena>>,
 }
 
+/// A number in memory that has none of its own but `len` words of another's, from `start` on.
+struct Within {
+    part: usize,
+    whole: usize,
+    start: usize,
+    len: usize,
+}
+
 /// A graph on its way to a plan: the steps so far, and where each value lies in which form.
 struct Draft<'a> {
     graph: &'a Graph,
     roots: Vec<usize>,
     steps: Vec<Step>,
     lifetimes: Vec<Lifetime>,
+    /// For each value, where it lies in another, if it does once it is in blocks.
+    parts: Vec<Option<Part>>,
+    /// In an order in which a number that is a part itself comes before its own parts.
+    within: Vec<Within>,
     /// For each root its words by rows, for each value its words in blocks.
     plain: Vec<Place>,
     blocked: Vec<Place>,
@@ -162,6 +174,8 @@ impl<'a> Draft<'a> {
             roots: roots(graph, options),
             steps: Vec::new(),
             lifetimes: Vec::new(),
+            parts: blocked::parts(graph),
+            within: Vec::new(),
             blocked: vec![Place::Nowhere; plain.len()],
             plain,
             constants: Vec::new(),
@@ -169,11 +183,37 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Memory for a value that the next step writes.
-    fn new_value(&mut self, len: usize) -> Place {
+    /// The number of memory for a value that the next step writes.
+    fn new_value(&mut self, len: usize) -> usize {
         let step = self.steps.len();
         self.lifetimes.push(Lifetime { first: step, last: step, size: len });
-        Place::Memory(self.lifetimes.len() - 1)
+        self.lifetimes.len() - 1
+    }
+
+    /// As [`Draft::new_value`], by rows.
+    fn new_plain(&mut self, id: ValueId) -> usize {
+        let number = self.new_value(self.graph.value(id).info.shape.elements());
+        self.plain[id.index()] = Place::Memory(number);
+        number
+    }
+
+    /// As [`Draft::new_value`], in blocks: in the memory of what it is part of, if it is.
+    fn new_blocked(&mut self, id: ValueId) -> usize {
+        let len = blocked::words(&self.graph.value(id).info.shape);
+        let number = match self.parts[id.index()] {
+            None => self.new_value(len),
+            Some(Part { whole, start }) => {
+                let whole = match self.blocked[whole.index()] {
+                    Place::Memory(number) => number,
+                    _ => self.new_blocked(whole),
+                };
+                let part = self.new_value(0);
+                self.within.push(Within { part, whole, start, len });
+                part
+            }
+        };
+        self.blocked[id.index()] = Place::Memory(number);
+        number
     }
 
     /// Where a value lies by rows, unpacked by a step of its own if need be.
@@ -192,8 +232,9 @@ impl<'a> Draft<'a> {
                 (&value.info.shape[..], self.blocked[root])
             {
                 let kernel = blocked::unpack(channels, spatial.iter().product());
-                self.plain[root] = self.new_value(value.info.shape.elements());
-                self.push(&value.name, "unpack", kernel, vec![from], vec![self.plain[root]]);
+                let to = self.new_value(value.info.shape.elements());
+                self.plain[root] = Place::Memory(to);
+                self.push(&value.name, "unpack", kernel, vec![from], vec![to]);
             }
         }
         Ok(self.plain[root])
@@ -206,8 +247,8 @@ impl<'a> Draft<'a> {
             let from = self.plain(id)?;
             if let [_, channels, spatial @ ..] = &value.info.shape[..] {
                 let kernel = blocked::pack(*channels, spatial.iter().product());
-                self.blocked[id.index()] = self.new_value(blocked::words(&value.info.shape));
-                self.push(&value.name, "pack", kernel, vec![from], vec![self.blocked[id.index()]]);
+                let to = self.new_blocked(id);
+                self.push(&value.name, "pack", kernel, vec![from], vec![to]);
             }
         }
         Ok(self.blocked[id.index()])
@@ -219,23 +260,23 @@ impl<'a> Draft<'a> {
         op: &'static str,
         kernel: Kernel,
         inputs: Vec<Place>,
-        outputs: Vec<Place>,
+        outputs: Vec<usize>,
     ) {
         for place in &inputs {
             if let Place::Memory(number) = *place {
                 self.lifetimes[number].last = self.steps.len();
             }
         }
-        let numbers = outputs.into_iter().filter_map(|place| match place {
-            Place::Memory(number) => Some(number),
-            _ => None,
-        });
-        let (outputs, pieces) = (numbers.collect(), Vec::new());
+        let pieces = Vec::new();
         self.steps.push(Step { layer: layer.into(), op, kernel, inputs, outputs, pieces });
     }
 
     /// Adds a node, with the steps that bring its operands into the form it wants.
     fn node(&mut self, node: &Node, options: &PlanOptions) -> Result<()> {
+        // A whole that some of its parts were computed into: what is by rows is packed into it, and nothing is copied.
+        if node.outputs.iter().any(|id| !self.blocked[id.index()].is_nowhere()) {
+            return node.inputs.iter().flatten().try_for_each(|id| self.blocked(*id).map(drop));
+        }
         let site = Site { graph: self.graph, node, options };
         let is_blocked = |i: usize| {
             let id = node.inputs.get(i).copied().flatten();
@@ -259,20 +300,11 @@ impl<'a> Draft<'a> {
                 (Some(id), Form::Blocked) => self.blocked(id)?,
             });
         }
-        let mut outputs = Vec::new();
-        for id in &node.outputs {
-            let shape = &self.graph.value(*id).info.shape;
-            outputs.push(match compiled.output {
-                Form::Blocked => {
-                    self.blocked[id.index()] = self.new_value(blocked::words(shape));
-                    self.blocked[id.index()]
-                }
-                _ => {
-                    self.plain[id.index()] = self.new_value(shape.elements());
-                    self.plain[id.index()]
-                }
-            });
-        }
+        let new_output = |id: &ValueId| match compiled.output {
+            Form::Blocked => self.new_blocked(*id),
+            _ => self.new_plain(*id),
+        };
+        let outputs = node.outputs.iter().map(new_output).collect();
         self.weights += compiled.weights;
         self.push(&node.name, compiled.name, compiled.kernel, inputs, outputs);
         Ok(())
@@ -292,19 +324,26 @@ impl CpuPlan {
         for id in graph.outputs() {
             outputs.push((draft.plain(*id)?, graph.value(*id).info.clone()));
         }
-        let Draft { mut steps, mut lifetimes, constants, weights, .. } = draft;
+        let Draft { mut steps, mut lifetimes, within, constants, weights, .. } = draft;
         // Outputs stay to the end.
         for (place, _) in &outputs {
             if let Place::Memory(number) = *place {
                 lifetimes[number].last = steps.len();
             }
         }
+        // A whole stays for its parts.
+        for Within { part, whole, .. } in within.iter().rev() {
+            lifetimes[*whole].last = lifetimes[*whole].last.max(lifetimes[*part].last);
+        }
         let scratch = steps.iter().enumerate();
         let scratch = scratch.map(|(i, step)| Lifetime { first: i, last: i, size: step.kernel.scratch });
         let first_scratch = lifetimes.len();
         lifetimes.extend(scratch);
         let memory::Arena { offsets, size } = memory::place(&lifetimes, ALIGN);
-        let spans: Vec<_> = offsets.into_iter().zip(lifetimes.iter().map(|l| l.size)).collect();
+        let mut spans: Vec<_> = offsets.into_iter().zip(lifetimes.iter().map(|l| l.size)).collect();
+        for &Within { part, whole, start, len } in &within {
+            spans[part] = (spans[whole].0 + start, len);
+        }
         for (i, step) in steps.iter_mut().enumerate() {
             step.pieces = pieces(step, first_scratch + i, &spans);
         }
@@ -333,22 +372,34 @@ impl CpuPlan {
         self.memory
     }
 
-    /// Runs the steps over `inputs`, which the caller has checked.
+    /// The outputs of [`CpuPlan::run_into`].
     pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        self.run_timed(inputs, None)
+        let mut outputs = blanks(self.outputs.iter().map(|(_, info)| info))?;
+        self.run_into(inputs, &mut outputs)?;
+        Ok(outputs)
     }
 
-    /// As [`CpuPlan::run`], adding each step's milliseconds to its list in `times`.
-    fn run_timed<'a>(&self, inputs: &'a [Tensor], times: Option<&mut [Vec<f64>]>) -> Result<Vec<Tensor>> {
+    /// Runs the steps over `inputs` and writes `outputs`, both of which the caller has checked.
+    pub fn run_into(&self, inputs: &[Tensor], outputs: &mut [Tensor]) -> Result<()> {
+        self.run_timed(inputs, outputs, None)
+    }
+
+    /// As [`CpuPlan::run_into`], adding each step's milliseconds to its list in `times`.
+    fn run_timed<'a>(
+        &self,
+        inputs: &'a [Tensor],
+        outputs: &mut [Tensor],
+        times: Option<&mut [Vec<f64>]>,
+    ) -> Result<()> {
         let words = |tensor: &'a Tensor| match tensor.values::<f32>() {
             Ok(values) => Ok(Cow::Borrowed(values)),
             Err(_) => to_words(tensor).map(|words| words.into_iter().map(f32::from_bits).collect()),
         };
         let inputs = inputs.iter().map(words).collect::<Result<List<Cow<[f32]>>>>()?;
         let inputs: List<&[f32]> = inputs.iter().map(|words| &**words).collect();
-        self.run_words(&inputs, times, |outputs| {
-            let outputs = outputs.iter().zip(&self.outputs);
-            outputs.map(|(words, (_, info))| from_words(info, bytemuck::cast_slice(words))).collect()
+        self.run_words(&inputs, times, |words| {
+            let mut outputs = words.iter().zip(outputs);
+            outputs.try_for_each(|(words, output)| write_words(bytemuck::cast_slice(words), output))
         })?
     }
 
@@ -426,9 +477,10 @@ impl CpuPlan {
 
     /// Runs the plan so many times over inputs that the caller has checked, and measures its steps.
     pub fn profile(&self, inputs: &[Tensor], runs: usize) -> Result<Vec<StepTime>> {
+        let mut outputs = blanks(self.outputs.iter().map(|(_, info)| info))?;
         let mut times = vec![Vec::new(); self.steps.len()];
         for _ in 0..runs {
-            self.run_timed(inputs, Some(times.as_mut_slice()))?;
+            self.run_timed(inputs, &mut outputs, Some(times.as_mut_slice()))?;
         }
         Ok(self.steps.iter().zip(times).map(|(s, t)| StepTime::median(&s.layer, s.op, t)).collect())
     }
@@ -465,4 +517,98 @@ fn pieces(step: &Step, scratch: usize, spans: &[(usize, usize)]) -> Vec<Piece> {
     let mut pieces: Vec<_> = touched.into_iter().map(piece).filter(|piece| piece.len > 0).collect();
     pieces.sort_by_key(|piece| piece.start);
     pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::passes::{Passes, optimize};
+    use crate::network::{Conv2d, Network, Pool2d};
+    use crate::tensor::Shape;
+
+    const IMAGE: [usize; 3] = [3, 13, 17];
+
+    /// What a network's branches are joined into, and a convolution over that.
+    fn joined(branches: &[&dyn Fn(Network) -> Network]) -> Graph {
+        let net = Network::new("joined", IMAGE).conv2d(Conv2d::new(32, 3)).relu().concat(branches);
+        optimize(&net.conv2d(Conv2d::new(5, 3)).build().unwrap(), &Passes::default()).unwrap()
+    }
+
+    /// The same network, each branch an output behind its own: read twice, they have memory of their own.
+    fn apart(graph: &Graph) -> Graph {
+        let concats = graph.nodes().iter().filter(|node| matches!(node.op, Op::Concat(_)));
+        let read = concats.flat_map(|node| node.inputs.iter().flatten());
+        let names = graph.outputs().iter().chain(read).map(|id| graph.value(*id).name.as_str());
+        graph.with_outputs(&names.collect::<Vec<_>>()).unwrap()
+    }
+
+    /// The kernels of a network, the memory it takes and the bits of its first output.
+    fn run(graph: &Graph) -> (Vec<String>, u64, Vec<u32>) {
+        let plan = CpuPlan::compile(graph, &PlanOptions::default()).unwrap();
+        let shape = Shape::new(graph.value(graph.inputs()[0]).info.shape.to_vec()).unwrap();
+        let values = (0..shape.elements()).map(|i| (i as f32 * 0.37).sin()).collect();
+        let inputs = [Tensor::new(shape.to_vec(), values).unwrap()];
+        // Twice: what the first run leaves behind must not matter.
+        let outputs = plan.run(&inputs).unwrap();
+        assert_eq!(plan.run(&inputs).unwrap(), outputs);
+        let bits = outputs[0].values::<f32>().unwrap().iter().map(|v| v.to_bits()).collect();
+        (plan.kernels().map(Into::into).collect(), plan.memory().activations, bits)
+    }
+
+    fn count(kernels: &[String], name: &str) -> usize {
+        kernels.iter().filter(|kernel| *kernel == name).count()
+    }
+
+    /// Asserts that nothing is copied to be joined but what `packed` values by rows are.
+    fn assert_in_place(branches: &[&dyn Fn(Network) -> Network], packed: usize) {
+        let graph = joined(branches);
+        let ((kernels, memory, bits), (kernels_apart, memory_apart, bits_apart)) =
+            (run(&graph), run(&apart(&graph)));
+        assert_eq!((count(&kernels, "concat"), count(&kernels, "pack")), (0, packed), "{kernels:?}");
+        assert!(count(&kernels_apart, "concat") > 0, "{kernels_apart:?}");
+        assert!(memory < memory_apart, "{memory} and {memory_apart} bytes");
+        assert_eq!(bits, bits_apart);
+    }
+
+    fn conv(filters: usize, kernel: usize) -> impl Fn(Network) -> Network {
+        move |net| net.conv2d(Conv2d::new(filters, kernel).padding(kernel / 2)).relu()
+    }
+
+    #[test]
+    fn values_in_blocks_are_computed_where_they_are_joined() {
+        let pooled = |net: Network| net.max_pool(Pool2d::new(3).stride(1).padding(1));
+        assert_in_place(&[&conv(64, 1), &conv(48, 3)], 0);
+        assert_in_place(&[&conv(16, 5), &pooled, &conv(32, 1)], 0);
+    }
+
+    #[test]
+    fn what_is_joined_twice_is_computed_where_it_is_joined_last() {
+        let inner = |net: Network| net.concat(&[&conv(16, 1), &conv(48, 3)]);
+        assert_in_place(&[&inner, &conv(16, 3)], 0);
+        assert_in_place(&[&conv(16, 3), &inner], 0);
+    }
+
+    #[test]
+    fn values_by_rows_are_packed_where_they_are_joined() {
+        let normalized = |net: Network| net.relu().batch_norm();
+        assert_in_place(&[&conv(64, 1), &normalized], 1);
+        assert_in_place(&[&normalized, &conv(64, 1)], 1);
+    }
+
+    #[test]
+    fn values_that_would_lie_in_several_places_are_copied() {
+        let same = |net: Network| net;
+        let graph = joined(&[&conv(16, 1), &conv(16, 3)]);
+        for graph in [
+            joined(&[&conv(16, 1), &conv(24, 1)]),
+            joined(&[&same, &same]),
+            joined(&[&same, &conv(16, 1)]),
+            graph.with_batch(2).unwrap(),
+        ] {
+            let (kernels, _, bits) = run(&graph);
+            assert_eq!(count(&kernels, "concat"), 1, "{kernels:?}");
+            assert_eq!(bits, run(&apart(&graph)).2);
+        }
+        assert_eq!(count(&run(&graph).0, "concat"), 0);
+    }
 }

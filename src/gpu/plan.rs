@@ -11,7 +11,7 @@ use super::recording::{BufferId, Recording};
 use super::transfer;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Info};
-use crate::plan::{MemoryReport, PlanOptions, StepTime};
+use crate::plan::{MemoryReport, PlanOptions, StepTime, blanks};
 use crate::tensor::Tensor;
 
 struct Step {
@@ -166,10 +166,9 @@ impl GpuPlan {
         for (steps, samples) in self.steps.chunks(AT_ONCE).zip(samples.chunks_mut(AT_ONCE)) {
             let ((buffer, submission), outcome) = self.device.scoped(|| self.submit_timed(steps));
             outcome.await?;
-            let words = self.read(&buffer, submission, true).await?;
-            let ticks = |i: usize| u64::from(words[2 * i]) | u64::from(words[2 * i + 1]) << 32;
+            let ticks = self.read(&buffer, submission, true, bytemuck::pod_collect_to_vec::<u8, u64>).await?;
             for (i, samples) in samples.iter_mut().enumerate() {
-                let elapsed = ticks(2 * i + 1).saturating_sub(ticks(2 * i)) as f64;
+                let elapsed = ticks[2 * i + 1].saturating_sub(ticks[2 * i]) as f64;
                 let period = f64::from(self.device.queue().get_timestamp_period());
                 samples.push(elapsed * period / 1e6);
             }
@@ -241,20 +240,31 @@ impl GpuPlan {
         self.memory
     }
 
-    /// Runs the plan over inputs that the caller has checked. With `block`, this thread waits for the GPU; else the
-    /// future is woken from another thread, or by the browser.
+    /// The outputs of [`GpuPlan::run_into`].
     pub(crate) async fn run(&self, inputs: &[Tensor], block: bool) -> Result<Vec<Tensor>> {
+        let mut outputs = blanks(self.outputs.iter().map(|(_, info)| info))?;
+        self.run_into(inputs, &mut outputs, block).await?;
+        Ok(outputs)
+    }
+
+    /// Runs the plan over inputs and into outputs that the caller has checked. With `block`, this thread waits for the GPU;
+    /// else the future is woken from another thread, or by the browser.
+    pub(crate) async fn run_into(
+        &self,
+        inputs: &[Tensor],
+        outputs: &mut [Tensor],
+        block: bool,
+    ) -> Result<()> {
         let _turn = self.turn.lock().await;
         self.device.check_alive()?;
         let (submission, outcome) = self.device.scoped(|| self.submit(inputs));
         outcome.await?;
         let submission = submission?;
-        let words = self.read(&self.readback, submission, block).await?;
-        let outputs = transfer::split(&words, self.outputs.iter().map(|(_, info)| info))?;
+        // Outputs are written last, and only where nothing went wrong.
         for fence in &self.fences {
             self.check_fence(fence, block).await?;
         }
-        Ok(outputs)
+        self.read(&self.readback, submission, block, |words| transfer::split(words, outputs)).await?
     }
 
     fn submit(&self, inputs: &[Tensor]) -> Result<wgpu::SubmissionIndex> {
@@ -269,13 +279,14 @@ impl GpuPlan {
         Ok(queue.submit([encoder.finish()]))
     }
 
-    /// The words of a mappable buffer once `submission` is done.
-    pub(super) async fn read(
+    /// What `view` makes of the bytes of a mappable buffer once `submission` is done.
+    pub(super) async fn read<T>(
         &self,
         buffer: &wgpu::Buffer,
         submission: wgpu::SubmissionIndex,
         block: bool,
-    ) -> Result<Vec<u32>> {
+        view: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T> {
         let mut mapping = Mapping { buffer, pending: true };
         let (sender, receiver) = oneshot_channel();
         buffer.map_async(wgpu::MapMode::Read, .., move |result| {
@@ -301,12 +312,9 @@ impl GpuPlan {
             }
             None => return Err(failed("the readback was abandoned".into())),
         }
-        let words = {
-            let view = buffer.get_mapped_range(..).map_err(|e| failed(e.to_string()))?;
-            bytemuck::pod_collect_to_vec(&view[..])
-        };
+        let viewed = view(&buffer.get_mapped_range(..).map_err(|e| failed(e.to_string()))?[..]);
         buffer.unmap();
-        Ok(words)
+        Ok(viewed)
     }
 
     pub(super) async fn check_fence(&self, fence: &Fence, block: bool) -> Result<()> {
@@ -325,7 +333,7 @@ impl GpuPlan {
             (copy, self.device.queue().submit([encoder.finish()]))
         });
         outcome.await?;
-        fence.check(&self.read(&copy, submission, block).await?)
+        self.read(&copy, submission, block, |words| fence.check(&bytemuck::pod_collect_to_vec(words))).await?
     }
 }
 

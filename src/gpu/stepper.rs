@@ -8,7 +8,7 @@ use super::plan::GpuPlan;
 use super::transfer;
 use crate::error::Result;
 use crate::graph::Graph;
-use crate::plan::{MemoryReport, PlanOptions};
+use crate::plan::{MemoryReport, PlanOptions, blanks};
 use crate::stepper::Carried;
 use crate::tensor::Tensor;
 
@@ -65,12 +65,14 @@ impl GpuStepper {
             drop(before);
             return Ok(Vec::new());
         }
-        let words = self.plan.read(&self.results, submission, block).await?;
-        let infos = self.carried.results.iter().map(|&i| &self.plan.outputs[i].1);
-        let results = transfer::split(&words, infos)?;
         for fence in &self.plan.fences {
             self.plan.check_fence(fence, block).await?;
         }
+        let results = self.carried.results.iter().map(|&i| &self.plan.outputs[i].1);
+        let mut results = blanks(results)?;
+        self.plan
+            .read(&self.results, submission, block, |words| transfer::split(words, &mut results))
+            .await??;
         Ok(results)
     }
 
@@ -114,8 +116,9 @@ impl GpuStepper {
             plan.device.queue().submit([encoder.finish()])
         });
         outcome.await?;
-        let words = plan.read(&plan.readback, submission, block).await?;
-        transfer::split(&words, self.carried.pairs.iter().map(|&(output, _)| &plan.outputs[output].1))
+        let mut state = blanks(self.carried.pairs.iter().map(|&(output, _)| &plan.outputs[output].1))?;
+        plan.read(&plan.readback, submission, block, |words| transfer::split(words, &mut state)).await??;
+        Ok(state)
     }
 
     /// Sets the state to tensors that the caller has checked.

@@ -3,8 +3,7 @@
 use super::device::GpuDevice;
 use super::memory::Span;
 use crate::error::Result;
-use crate::graph::Info;
-use crate::plan::{from_words, to_words};
+use crate::plan::{to_words, write_words};
 use crate::tensor::Tensor;
 
 /// Writes a tensor, which the caller has checked, to where it belongs.
@@ -48,16 +47,15 @@ pub(super) fn copy_all<'a>(
     }
 }
 
-/// Tensors out of the words that [`copy_all`] put one after another.
-pub(super) fn split<'a>(words: &[u32], infos: impl Iterator<Item = &'a Info>) -> Result<Vec<Tensor>> {
+/// Writes what [`copy_all`] put one after another to tensors.
+pub(super) fn split(words: &[u8], outputs: &mut [Tensor]) -> Result<()> {
     let mut rest = words;
-    infos
-        .map(|info| {
-            let count = info.shape.elements();
-            // A span of no elements is one word long.
-            let (mine, others) = rest.split_at(count.max(1));
-            rest = others;
-            from_words(info, &mine[..count])
-        })
-        .collect()
+    for output in outputs {
+        let bytes = 4 * output.shape().elements();
+        // A span of no elements is one word long.
+        let (mine, others) = rest.split_at(bytes.max(4));
+        rest = others;
+        write_words(&mine[..bytes], output)?;
+    }
+    Ok(())
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use pulp::Arch;
 use rayon::prelude::*;
 
+use super::pieces::{Pieces, Sizes};
 use super::tile::{Chunk, Geometry, Largest};
 use super::weights::{Packed, packed};
 use super::{BLOCK, Compiled, Form, PARALLEL, Panel, for_each};
@@ -202,36 +203,31 @@ impl Layout {
     }
 
     fn run<const B: usize>(&self, x: &[f32], panels: &[f32], residual: &[f32], out: &mut [f32]) {
-        let (plane, chunk) = (self.cells * BLOCK, self.chunk * BLOCK);
-        let image = self.filters.div_ceil(BLOCK) * plane;
-        let x = x.chunks_exact(self.channels.div_ceil(B) * self.geometry.cells() * B);
-        // Each image's pieces, piece after piece and in each the groups of filters.
-        let tasks = x.zip(out.chunks_exact_mut(image)).enumerate().flat_map(|(n, (x, out))| {
-            let mut blocks: Vec<_> =
-                out.chunks_exact_mut(plane).map(|block| block.chunks_mut(chunk)).collect();
-            let groups = blocks.len().div_ceil(self.tile_blocks);
-            (0..self.cells.div_ceil(self.chunk) * groups).map(move |task| {
-                let (first, group) = (task / groups * self.chunk, task % groups);
-                let mut out = [&mut [][..], &mut []];
-                let own = blocks[group * self.tile_blocks..].iter_mut().take(self.tile_blocks);
-                for (out, block) in out.iter_mut().zip(own) {
-                    *out = block.next().unwrap_or_default();
-                }
-                let at = n * image + group * self.tile_blocks * plane + first * BLOCK;
-                let residual = [0, 1].map(|i| match residual.get(at + i * plane..) {
-                    Some(residual) if !residual.is_empty() => &residual[..out[i].len()],
-                    _ => &[],
-                });
-                Chunk {
-                    geometry: &self.geometry,
-                    activation: self.activation,
-                    x: x.as_chunks::<B>().0,
-                    panel: self.panel(panels, group),
-                    residual,
-                    out,
-                    first,
-                }
-            })
+        let (plane, blocks) = (self.cells * BLOCK, self.filters.div_ceil(BLOCK));
+        let sizes =
+            Sizes { image: blocks * plane, block: plane, piece: self.chunk * BLOCK, group: self.tile_blocks };
+        let (pieces, groups) = (self.cells.div_ceil(self.chunk), blocks.div_ceil(self.tile_blocks));
+        let (x, _) = x.as_chunks::<B>();
+        let x_image = self.channels.div_ceil(B) * self.geometry.cells();
+        // By reference, for it is large to move.
+        let mut out = Pieces::new(out, sizes);
+        let tasks = out.by_ref().enumerate().map(|(task, out)| {
+            let (task, group) = (task / groups, task % groups);
+            let (n, first) = (task / pieces, task % pieces * self.chunk);
+            let at = n * sizes.image + group * self.tile_blocks * plane + first * BLOCK;
+            let residual = [0, 1].map(|i| match residual.get(at + i * plane..) {
+                Some(residual) if !residual.is_empty() => &residual[..out[i].len()],
+                _ => &[],
+            });
+            Chunk {
+                geometry: &self.geometry,
+                activation: self.activation,
+                x: &x[n * x_image..][..x_image],
+                panel: self.panel(panels, group),
+                residual,
+                out,
+                first,
+            }
         });
         for_each(tasks, self.parallel, |chunk| Arch::new().dispatch(chunk));
     }

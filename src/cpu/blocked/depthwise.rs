@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use pulp::{Arch, Simd, WithSimd};
+use smallvec::SmallVec;
 
 use super::tile::{activate, in_registers};
 use super::weights::{Packed, packed};
@@ -17,6 +18,8 @@ use crate::window::Axis;
 
 /// Neighbouring outputs that are summed together.
 const POSITIONS: usize = 4;
+/// Lines of a window up to which the list of them needs no allocation: those of 3x3x3 and 16x16.
+const LINES: usize = 16;
 
 pub(super) fn compile(op: &Conv, site: &Site) -> Result<Option<Compiled>> {
     let (x, out) = (site.dims(0), &site.output(0).shape);
@@ -176,7 +179,7 @@ impl Lines<'_> {
         let (last, _) = on_input(width, width.kernel - 1);
         let (start, end) = if first.start < last.end { (first.start, last.end) } else { (0, 0) };
 
-        let mut lines = Vec::with_capacity(depth.kernel * height.kernel);
+        let mut lines: SmallVec<[_; LINES]> = SmallVec::new();
         for (i, out) in self.out.chunks_exact_mut(width.output * BLOCK).enumerate() {
             let line = self.first + i;
             lines.clear();

@@ -8,19 +8,24 @@
 // Arrays of sums are indexed in loops of constant bounds, which compilers unroll into registers; iterators hide the bound.
 #![allow(clippy::needless_range_loop)]
 
+mod concat;
 mod conv;
 mod depthwise;
 mod pack;
+mod pieces;
 mod pool;
 mod tile;
 mod weights;
 mod winograd;
 
+pub(super) use concat::{Part, parts};
 pub(super) use pack::{pack, unpack};
 
 use std::sync::{Mutex, PoisonError};
 
-use super::{Kernel, activation, binary, concat};
+use rayon::prelude::*;
+
+use super::{Kernel, activation, binary};
 use crate::error::Result;
 use crate::graph::Info;
 use crate::ops::Op;
@@ -105,7 +110,7 @@ pub(super) fn compile(site: &Site, is_blocked: &dyn Fn(usize) -> bool) -> Result
             Some(Compiled::wordwise(name, binary::compile(op, site)?, inputs))
         }
         Op::Concat(op) if op.axis == 1 && (0..inputs).all(|i| is_blocked(i) && whole(i)) => {
-            Some(Compiled::wordwise(name, concat::compile(op, site)?, inputs))
+            Some(Compiled::wordwise(name, super::concat::compile(op, site)?, inputs))
         }
         _ => None,
     })
@@ -131,12 +136,7 @@ fn for_each<T: Send>(items: impl Iterator<Item = T> + Send, parallel: bool, work
             work(item);
         }
     };
-    rayon::scope(|scope| {
-        for _ in 1..rayon::current_num_threads() {
-            scope.spawn(|_| drain());
-        }
-        drain();
-    });
+    (0..rayon::current_num_threads()).into_par_iter().for_each(|_| drain());
 }
 
 #[cfg(test)]

@@ -11,28 +11,24 @@ const CELLS: usize = 64;
 
 /// `[n, c, cells]` into blocks. The sizes are not 0.
 pub(in crate::cpu) fn pack(channels: usize, cells: usize) -> Kernel {
+    let (image, blocks, block) = (channels * cells, channels.div_ceil(BLOCK), BLOCK * cells);
     Kernel::new(move |inputs, outputs, _| {
-        let images = inputs[0].chunks(channels * cells);
-        let blocks = images.flat_map(|x| x.chunks(BLOCK * cells)).collect::<Vec<_>>();
-        let tasks = outputs[0].par_chunks_mut(BLOCK * cells).zip(blocks);
-        tasks.with_min_len(grain(BLOCK * cells)).for_each(|(out, x)| interleave(x, cells, out));
+        let images = outputs[0].par_chunks_mut(blocks * block).zip(inputs[0].par_chunks(image));
+        images.with_min_len(grain(image)).for_each(|(out, x)| {
+            let blocks = out.par_chunks_mut(block).zip(x.par_chunks(block));
+            blocks.with_min_len(grain(block)).for_each(|(out, x)| interleave(x, cells, out));
+        });
     })
 }
 
 /// Blocks into `[n, c, cells]`. The sizes are not 0.
 pub(in crate::cpu) fn unpack(channels: usize, cells: usize) -> Kernel {
+    let (image, blocks, block) = (channels * cells, channels.div_ceil(BLOCK), BLOCK * cells);
     Kernel::new(move |inputs, outputs, _| {
-        let images = outputs[0].chunks_mut(channels * cells);
-        let blocks = images.flat_map(|x| x.chunks_mut(BLOCK * cells)).collect::<Vec<_>>();
-        let tasks = blocks.into_par_iter().zip(inputs[0].par_chunks(BLOCK * cells));
-        tasks.with_min_len(grain(BLOCK * cells)).for_each(|(out, x)| {
-            let (x, _) = x.as_chunks::<BLOCK>();
-            for (part, x) in x.chunks(CELLS).enumerate() {
-                for (lane, out) in out.chunks_mut(cells).enumerate() {
-                    let out = &mut out[part * CELLS..][..x.len()];
-                    out.iter_mut().zip(x).for_each(|(out, x)| *out = x[lane]);
-                }
-            }
+        let images = outputs[0].par_chunks_mut(image).zip(inputs[0].par_chunks(blocks * block));
+        images.with_min_len(grain(image)).for_each(|(out, x)| {
+            let blocks = out.par_chunks_mut(block).zip(x.par_chunks(block));
+            blocks.with_min_len(grain(block)).for_each(|(out, x)| separate(x, cells, out));
         });
     })
 }
@@ -44,6 +40,17 @@ fn interleave(rows: &[f32], cells: usize, out: &mut [f32]) {
         for (lane, row) in rows.chunks(cells).enumerate() {
             let row = &row[part * CELLS..][..out.len()];
             out.iter_mut().zip(row).for_each(|(out, x)| out[lane] = *x);
+        }
+    }
+}
+
+/// The lanes of a block as up to 16 rows of `cells`.
+fn separate(x: &[f32], cells: usize, rows: &mut [f32]) {
+    let (x, _) = x.as_chunks::<BLOCK>();
+    for (part, x) in x.chunks(CELLS).enumerate() {
+        for (lane, row) in rows.chunks_mut(cells).enumerate() {
+            let row = &mut row[part * CELLS..][..x.len()];
+            row.iter_mut().zip(x).for_each(|(out, x)| *out = x[lane]);
         }
     }
 }

@@ -155,11 +155,13 @@ pub(super) fn global(op: &Reduce, site: &Site) -> Option<Compiled> {
     };
     let divisor = if op.kind == ReduceKind::Mean { cells as f32 } else { 1.0 };
     let kernel = Kernel::new(move |inputs, outputs, _| {
-        let images = outputs[0].chunks_mut(channels);
-        let blocks = images.flat_map(|image| image.chunks_mut(BLOCK)).collect::<Vec<_>>();
-        let tasks = blocks.into_par_iter().zip(inputs[0].par_chunks(BLOCK * cells));
-        tasks.with_min_len(grain(BLOCK * cells)).for_each(|(out, x)| {
-            out.iter_mut().zip(reduce(x)).for_each(|(out, x)| *out = x / divisor);
+        let blocked = channels.next_multiple_of(BLOCK) * cells;
+        let images = outputs[0].par_chunks_mut(channels).zip(inputs[0].par_chunks(blocked));
+        images.with_min_len(grain(blocked)).for_each(|(out, x)| {
+            let blocks = out.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK * cells));
+            blocks.with_min_len(grain(BLOCK * cells)).for_each(|(out, x)| {
+                out.iter_mut().zip(reduce(x)).for_each(|(out, x)| *out = x / divisor);
+            });
         });
     });
     Some(Compiled { kernel, name: "reduce", inputs: vec![Form::Blocked], output: Form::Plain, weights: 0 })

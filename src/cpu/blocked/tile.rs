@@ -4,6 +4,7 @@
 //! nearly every instruction multiplies and adds.
 
 use std::array::from_fn;
+use std::borrow::Cow;
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -53,7 +54,7 @@ impl Largest {
 /// How a window lies over one image.
 pub(super) struct Geometry {
     axes: [Axis; 3],
-    taps: Vec<Tap>,
+    taps: Cow<'static, [Tap]>,
     /// Cells of the input.
     cells: usize,
     /// Cells from a block to the next.
@@ -62,6 +63,7 @@ pub(super) struct Geometry {
 }
 
 /// A cell of the window, counted from its first one: along the axes, and in cells of the input.
+#[derive(Clone)]
 struct Tap {
     at: [usize; 3],
     offset: usize,
@@ -93,7 +95,8 @@ impl Geometry {
     pub fn line(cells: usize, channels: usize, pitch: usize) -> Self {
         let unit = Axis { input: 1, output: 1, kernel: 1, stride: 1, dilation: 1, before: 0, after: 0 };
         let line = Axis { input: cells, output: cells, ..unit };
-        Geometry { pitch, ..Geometry::new([unit, unit, line], channels) }
+        let taps = Cow::Borrowed(&[Tap { at: [0; 3], offset: 0 }][..]);
+        Geometry { axes: [unit, unit, line], taps, cells, pitch, channels }
     }
 
     /// Cells of the input.
@@ -326,7 +329,7 @@ fn sum<'a, S: Simd, const P: usize, const V: usize, const B: usize>(
         let block = &block[..geometry.cells];
         let lanes = channels.min(B);
         channels -= lanes;
-        for tap in &geometry.taps {
+        for tap in &*geometry.taps {
             let (here, rest) = weights.split_at(lanes);
             weights = rest;
             if let Some(x) = find(block, tap) {

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::pieces::{Pieces, Sizes};
 use super::tile::{Chunk, Geometry, Largest, activate, in_registers};
 use super::weights::{Packed, packed};
 use super::{BLOCK, Compiled, Form, PARALLEL, Panel, for_each};
@@ -184,11 +185,10 @@ impl Layout {
     fn run(&self, x: &[f32], weights: &[f32], residual: &[f32], out: &mut [f32], scratch: &mut [f32]) {
         let (biases, panels) = weights.split_at(self.filter_blocks() * BLOCK);
         let (cells, products) = scratch.split_at_mut(self.blocks() * self.plane());
-        let plane = self.height.output * self.width.output * BLOCK;
-        // The lines of tiles of each block of each image's output.
-        let planes = out.chunks_exact_mut(plane);
-        let mut outputs: Vec<_> =
-            planes.map(|plane| plane.chunks_mut(OUTPUTS * self.width.output * BLOCK)).collect();
+        let (blocks, line) = (self.filter_blocks(), self.width.output * BLOCK);
+        let plane = self.height.output * line;
+        let sizes = Sizes { image: blocks * plane, block: plane, piece: OUTPUTS * line, group: 1 };
+        let mut outputs = Pieces::new(out, sizes);
         for first in (0..self.images * self.lines).step_by(self.band) {
             let band = self.band.min(self.images * self.lines - first);
             let tiles = band * self.line;
@@ -202,11 +202,10 @@ impl Layout {
 
             self.multiply(tiles, cells, panels, products);
 
-            let blocks = self.filter_blocks();
-            let tasks = (first * blocks..(first + band) * blocks).map(|task| {
+            let tasks = (first * blocks..(first + band) * blocks).zip(outputs.by_ref());
+            let tasks = tasks.map(|(task, [out, _])| {
                 let (line, block) = (task / blocks, task % blocks);
                 let plane = line / self.lines * blocks + block;
-                let out = outputs[plane].next().unwrap_or_default();
                 let at = plane * self.height.output + line % self.lines * OUTPUTS;
                 let residual = residual.get(at * self.width.output * BLOCK..).unwrap_or_default();
                 Output {
@@ -226,19 +225,16 @@ impl Layout {
     fn multiply(&self, tiles: usize, cells: &[f32], panels: &[f32], products: &mut [f32]) {
         let geometry = Geometry::line(tiles, self.channels, PLACES * tiles);
         let (x, _) = cells.as_chunks::<BLOCK>();
-        let planes = products.chunks_exact_mut(PLACES * tiles * BLOCK);
-        let mut planes: Vec<_> = planes.map(|plane| plane.chunks_exact_mut(tiles * BLOCK)).collect();
-        let width = self.filter_blocks() * BLOCK;
-        let groups = planes.len().div_ceil(self.tile_blocks);
-        let tasks = (0..PLACES * groups).map(|task| {
+        let (blocks, piece) = (self.filter_blocks(), tiles * BLOCK);
+        let block = PLACES * piece;
+        let sizes = Sizes { image: blocks * block, block, piece, group: self.tile_blocks };
+        let width = blocks * BLOCK;
+        let groups = blocks.div_ceil(self.tile_blocks);
+        let mut products = Pieces::new(products, sizes);
+        let tasks = products.by_ref().enumerate().map(|(task, out)| {
             let (place, group) = (task / groups, task % groups);
             let first = group * self.tile_blocks;
-            let own = planes[first..].iter_mut().take(self.tile_blocks);
-            let panel_width = own.len() * BLOCK;
-            let mut out = [&mut [][..], &mut []];
-            for (out, plane) in out.iter_mut().zip(own) {
-                *out = plane.next().unwrap_or_default();
-            }
+            let panel_width = BLOCK * self.tile_blocks.min(blocks - first);
             let words = &panels[(place * width + first * BLOCK) * self.rows()..][..panel_width * self.rows()];
             Chunk {
                 geometry: &geometry,
