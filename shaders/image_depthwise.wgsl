@@ -23,12 +23,14 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var input: texture_storage_2d_array<rgba32float, read>;
+// Binding 1 is the input (shared/image_input.wgsl).
 // Texel (c4 * kernel_height + ky) * KERNEL_WIDTH + kx: a tap's weights of four channels.
 @group(0) @binding(2) var weight: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
-@group(0) @binding(4) var residual: texture_storage_2d_array<rgba32float, read>;
-@group(0) @binding(5) var output: texture_storage_2d_array<rgba32float, write>;
+// What is added (shared/image_residual.wgsl or image_no_residual.wgsl).
+const RESIDUAL = 4;
+// The output (shared/image_output.wgsl).
+const OUTPUT = 5;
 
 const GROUP = 16u;
 

@@ -3,11 +3,15 @@
 struct Params {
     count: u32,
     pixels: u32,
+    // Texels in depth, and channels in the last of them.
+    filters: u32,
+    last_lanes: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var input: texture_storage_2d_array<rgba32float, read>;
-@group(0) @binding(2) var output: texture_storage_2d_array<rgba32float, write>;
+// Binding 1 is the input (shared/image_input.wgsl).
+// The output, as shared/image_output.wgsl or image_words.wgsl store it.
+const OUTPUT = 2;
 
 const GROUP = 64u;
 

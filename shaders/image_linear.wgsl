@@ -10,11 +10,12 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var input: texture_storage_2d_array<rgba32float, read>;
+// Binding 1 is the input (shared/image_input.wgsl).
 // Texel (f4 * depth + c4) * 4 + f: the weights of feature 4 f4 + f for inputs 4 c4 to 4 c4 + 3.
 @group(0) @binding(2) var weight: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
-@group(0) @binding(4) var output: texture_storage_2d_array<rgba32float, write>;
+// The output, as shared/image_output.wgsl or image_words.wgsl store it.
+const OUTPUT = 4;
 
 const GROUP = 16u;
 

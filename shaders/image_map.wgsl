@@ -5,9 +5,10 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var input: texture_storage_2d_array<rgba32float, read>;
+// Binding 1 is the input (shared/image_input.wgsl).
 @group(0) @binding(2) var other: texture_storage_2d_array<rgba32float, read>;
-@group(0) @binding(3) var output: texture_storage_2d_array<rgba32float, write>;
+// The output (shared/image_output.wgsl).
+const OUTPUT = 3;
 
 const GROUP = 64u;
 

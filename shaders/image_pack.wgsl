@@ -14,7 +14,8 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> input: array<f32>;
-@group(0) @binding(2) var output: texture_storage_2d_array<rgba32float, write>;
+// The output (shared/image_output.wgsl).
+const OUTPUT = 2;
 
 const GROUP = 64u;
 

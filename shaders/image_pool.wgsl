@@ -20,8 +20,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var input: texture_storage_2d_array<rgba32float, read>;
-@group(0) @binding(2) var output: texture_storage_2d_array<rgba32float, write>;
+// Binding 1 is the input (shared/image_input.wgsl).
+// The output (shared/image_output.wgsl).
+const OUTPUT = 2;
 
 const GROUP = 64u;
 

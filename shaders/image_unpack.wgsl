@@ -13,7 +13,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var input: texture_storage_2d_array<rgba32float, read>;
+// Binding 1 is the input (shared/image_input.wgsl).
 @group(0) @binding(2) var<storage, read_write> output: array<f32>;
 
 const GROUP = 64u;

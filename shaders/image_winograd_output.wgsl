@@ -26,10 +26,12 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 // Texel ((row * SIDE + column) * filters + f4) * all_tiles + tile.
-@group(0) @binding(1) var input: texture_storage_2d_array<rgba32float, read>;
+// Binding 1 is the input (shared/image_input.wgsl).
 @group(0) @binding(2) var<storage, read> bias: array<vec4<f32>>;
-@group(0) @binding(3) var residual: texture_storage_2d_array<rgba32float, read>;
-@group(0) @binding(4) var output: texture_storage_2d_array<rgba32float, write>;
+// What is added (shared/image_residual.wgsl).
+const RESIDUAL = 3;
+// The output (shared/image_output.wgsl).
+const OUTPUT = 4;
 
 const GROUP = 16u;
 

@@ -53,3 +53,14 @@ fn the_gpu_reads_handwriting_in_every_variant() {
         check(&gpu, &options);
     }
 }
+
+#[test]
+fn a_software_adapter_is_given_five_kernels() {
+    let gpu =
+        Device::gpu().expect("the tests need a GPU adapter; `cargo xtask test` installs a software one");
+    let plan = gpu.compile(&zoo::lenet5().unwrap()).unwrap();
+    let plan = plan.as_gpu().unwrap();
+    // Two convolutions with their pools, three linear layers; elsewhere pools are kernels of their own.
+    let expected = if gpu.as_gpu().unwrap().is_software() { 5 } else { 7 };
+    assert_eq!(plan.dispatch_count(), expected);
+}

@@ -39,14 +39,20 @@ pub(super) fn record_on(
             check_size(&recording.limits, &value.name, value.info.shape.elements(), options)?;
         }
     }
+    let roots = roots(graph, options);
     let mut places = Places {
-        roots: roots(graph, options),
+        image_readers: image::readers(graph, &roots),
+        roots,
         buffers: vec![None; graph.values().len()],
         images: vec![None; graph.values().len()],
         // Where variants are asked for, a kernel may be chosen that knows of no images.
         slices: match options.variant.is_none() && choices.iter().all(Option::is_none) {
             true => image::slices(graph, &recording),
             false => vec![None; graph.values().len()],
+        },
+        pools: match options.variant {
+            None => image::pools(graph, choices, &recording),
+            Some(_) => vec![None; graph.values().len()],
         },
     };
     let mut inputs = Vec::new();
@@ -84,10 +90,14 @@ pub(super) fn record_on(
 struct Places {
     /// The value in whose memory each value lives.
     roots: Vec<usize>,
+    /// How many nodes may read what lives there as an image.
+    image_readers: Vec<usize>,
     buffers: Vec<Option<BufferId>>,
     images: Vec<Option<(BufferId, image::Layout)>>,
     /// The image that each value may be computed into, as channels among others.
     slices: Vec<Option<Slice>>,
+    /// The pool that may be computed in place of each value.
+    pools: Vec<Option<image::Pooled>>,
 }
 
 /// Channels among those of another value's image.
@@ -172,9 +182,21 @@ impl Operands<'_> {
         self.places.images[self.places.roots[Self::value(site, i)?]]
     }
 
+    /// The buffer that operand `i` is in, where no other node may want an image of it.
+    pub fn plain(&self, i: usize, site: &Site) -> Option<BufferId> {
+        let root = self.places.roots[Self::value(site, i)?];
+        let wanted = self.places.image_readers[root] > 1 || self.places.images[root].is_some();
+        self.places.buffers[root].filter(|_| !wanted)
+    }
+
     /// The buffer of output `i`, which the node writes unless it asks for an image.
     pub fn result(&self, i: usize) -> BufferId {
         self.results[i]
+    }
+
+    /// Whether no node reads output 0 as an image.
+    pub fn is_read_as_words(&self, site: &Site) -> bool {
+        self.places.image_readers[self.places.roots[site.node.outputs[0].index()]] == 0
     }
 
     /// Where the node writes output `i`, as channels of this layout: in an image of its own, or among the channels of the
@@ -213,6 +235,29 @@ impl Operands<'_> {
         self.places.images[value] = Some((image, layout));
         self.places.buffers[value] = None;
         image
+    }
+
+    /// The pool that the node may compute in place of output 0.
+    pub fn pool(&self, site: &Site) -> Option<image::Pooled> {
+        self.places.pools[site.node.outputs[0].index()]
+    }
+
+    /// The image of that pool's output, which the node writes in place of output 0.
+    pub fn pool_result(&mut self, pool: &image::Pooled, site: &Site, recording: &mut Recording) -> BufferId {
+        let image = recording.computed_image(&site.graph.values()[pool.value].name, pool.layout.texels());
+        self.places.images[pool.value] = Some((image, pool.layout));
+        self.places.buffers[site.node.outputs[0].index()] = None;
+        image
+    }
+
+    /// Whether output 0 has been computed already, as an image.
+    pub fn is_computed(&mut self, site: &Site) -> bool {
+        let value = site.node.outputs[0].index();
+        let computed = self.places.images[value].is_some();
+        if computed {
+            self.places.buffers[value] = None;
+        }
+        computed
     }
 
     /// Output `i` as an image of this layout, which the node writes in place of the buffer.

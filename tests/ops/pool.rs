@@ -1,13 +1,14 @@
 //! Pooling over one to three axes: maxima and their positions bit for bit, means and norms within the oracle's bound;
 //! ceil mode, dilation, asymmetric padding, infinities and NaN.
 
+use wgpu_cnn::gpu::GpuDevice;
 use wgpu_cnn::graph::Info;
 use wgpu_cnn::ops::pool::IndexOrder;
-use wgpu_cnn::ops::{Pool, PoolKind};
+use wgpu_cnn::ops::{Activation, Conv, Pool, PoolKind};
 use wgpu_cnn::window::{Padding, Window};
-use wgpu_cnn::{Error, Graph, PlanOptions, Shape, Tensor};
+use wgpu_cnn::{Device, Error, Graph, PlanOptions, Shape, Tensor};
 
-use crate::harness::{Case, each, random, tensor, values};
+use crate::harness::{Case, each, gpu, random, tensor, values};
 use crate::support::compare::{assert_exact, assert_within, exact, within};
 use crate::support::oracle::convolution::Window as Reference;
 use crate::support::oracle::count;
@@ -164,6 +165,70 @@ fn empty_batches_and_channels() {
         check_max(&tensor(&shape, vec![]), &window);
         check_sums(&tensor(&shape, vec![]), &window);
     }
+}
+
+/// Pools that alone read a convolution, which software adapters compute along with it: the bits are those of a convolution that
+/// somebody else reads too, and, where sums of small integers are exact, those of the CPU.
+#[test]
+fn pools_after_convolutions() {
+    cases(0x903, 40, |rng| {
+        let rank = rng.range(1..3);
+        let (window, stride) = rng.pick(&[(1, 1), (2, 2), (3, 3), (2, 1), (3, 2), (4, 4)]);
+        let max = rng.chance(0.5);
+        let kind = if max { PoolKind::Max } else { PoolKind::Average { count_include_pad: rng.chance(0.5) } };
+        let mut pool = Window::new(vec![window; rank]).stride(stride);
+        let is_padded = rng.chance(0.2);
+        if is_padded {
+            pool = pool.padding(window / 2).ceil_mode(rng.chance(0.5));
+        }
+        let (channels, filters) = (rng.pick(&[1, 3, 5]), rng.pick(&[1, 4, 6, 17]));
+        let mut conv = Conv::new(
+            Window::new(vec![rng.pick(&[1, 3, 5]); rank]).stride(rng.range(1..3)).padding(rng.range(0..2)),
+        );
+        conv.activation = rng.pick(&[None, Some(Activation::Relu), Some(Activation::Tanh)]);
+        let mut shape = vec![rng.range(1..4), channels];
+        shape.extend((0..rank).map(|_| rng.range(9..24)));
+        let mut integers = |shape: &[usize]| {
+            tensor(shape, (0..count(shape)).map(|_| 2.0 * rng.range(0..4) as f32 - 3.0).collect())
+        };
+        let x = integers(&shape);
+        let weight = integers(&[&[filters, channels][..], conv.window.kernel()].concat());
+        let bias = integers(&[filters]);
+        let network = |is_read_too: bool| {
+            let mut graph = Graph::new("pooled");
+            let input = graph.input("x", Info::f32(x.shape().clone()));
+            let weight = graph.constant("weight", weight.clone());
+            let bias = graph.constant("bias", bias.clone());
+            let outputs = graph.push("conv", conv.clone(), &[input, weight, bias]).expect("a convolution");
+            let pooled = graph.push("pool", Pool::new(kind, pool.clone()), &[outputs]).expect("a pool");
+            graph.output(pooled);
+            if is_read_too {
+                graph.output(outputs);
+            }
+            graph
+        };
+        let label = format!("{shape:?} by {conv:?}, {filters} filters, {kind:?} {pool:?}");
+        let apart = gpu().compile(&network(true)).unwrap().run(std::slice::from_ref(&x)).unwrap();
+        let mut options = PlanOptions::default();
+        for checked in [false, true] {
+            options.checked = checked;
+            let plan = gpu().compile_with(&network(false), &options).unwrap();
+            let together = plan.run_one(&x).unwrap();
+            assert_exact(&label, values(&together), values(&apart[0]));
+            let software = gpu().as_gpu().is_some_and(GpuDevice::is_software);
+            let whole_windows = stride == window && window <= 3;
+            if software && !is_padded {
+                // A single channel need not be packed; what comes out is unpacked.
+                let expected = 2 + usize::from(channels > 1) + usize::from(!whole_windows);
+                assert_eq!(plan.as_gpu().unwrap().dispatch_count(), expected, "{label}");
+            }
+        }
+        // The sixth of an integer is no number of this type.
+        if conv.activation != Some(Activation::Tanh) && (max || window != 3) {
+            let expected = Device::cpu().compile(&network(false)).unwrap().run_one(&x).unwrap();
+            assert_exact(&label, values(&apart[0]), values(&expected));
+        }
+    });
 }
 
 /// Padding as wide as the window leaves windows without an element, of which the oracle knows nothing.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{GROUP, Layout, fits, kernel, wanted};
+use super::{GROUP, Layout, fits, kernel, uses, wanted};
 use crate::error::Result;
 use crate::gpu::kernel::Kernel;
 use crate::gpu::operands::{Operands, Slice};
@@ -49,9 +49,7 @@ pub(in crate::gpu) fn slices(graph: &Graph, recording: &Recording) -> Vec<Option
     if !recording.software {
         return slices;
     }
-    let mut uses = vec![0; graph.values().len()];
-    let read = graph.nodes().iter().flat_map(|node| node.inputs.iter().flatten());
-    read.chain(graph.outputs()).for_each(|id| uses[id.index()] += 1);
+    let uses = uses(graph);
     let convolutions: HashSet<_> = graph
         .nodes()
         .iter()

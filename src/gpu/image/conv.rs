@@ -1,9 +1,11 @@
 //! Convolutions and depthwise convolutions over images.
 
 use super::filters::{self, Filters};
+use super::pooled::Windows;
 use super::winograd::{self, Plan as Winograd};
 use super::{
-    Layout, SMALL_GROUP, bias, is_finite_at_zero, kernel, pack_kernel, row_axis, unpack_kernel, wanted,
+    INPUT, Layout, OUTPUT, SMALL_GROUP, bias, is_finite_at_zero, kernel, pack_kernel, plain_kernel, row_axis,
+    unpack_kernel, wanted,
 };
 use crate::error::Result;
 use crate::gpu::kernel::Kernel;
@@ -15,15 +17,16 @@ use crate::ops::{Activation, Conv};
 use crate::plan::Site;
 use crate::window::Axis;
 
+pub(super) const RESIDUAL: &str = include_str!("../../../shaders/shared/image_residual.wgsl");
 const FLAGS: [(bool, bool); 4] = [(false, false), (true, false), (false, true), (true, true)];
 
 /// Every kernel of this family that convolutions may choose.
 pub(in crate::gpu) fn conv_variants() -> Vec<Kernel> {
     let mut all = vec![pack_kernel(), unpack_kernel(), filters::pack_kernel()];
     let shapes = [
-        Shape { kernel: 3, stride: 1, dilation: 1, padded: true },
-        Shape { kernel: 1, stride: 2, dilation: 1, padded: false },
-        Shape { kernel: 7, stride: 2, dilation: 2, padded: true },
+        Shape { kernel: 3, stride: 1, dilation: 1, padded: true, plane: false, windows: None },
+        Shape { kernel: 1, stride: 2, dilation: 1, padded: false, plane: false, windows: None },
+        Shape { kernel: 7, stride: 2, dilation: 2, padded: true, plane: false, windows: None },
     ];
     let tiles = [(7, 4), (8, 1), (3, 3)].map(|(pixels, filters)| Tile { pixels, filters, broadcast: false });
     for (shape, tile) in shapes.iter().zip(tiles) {
@@ -33,6 +36,17 @@ pub(in crate::gpu) fn conv_variants() -> Vec<Kernel> {
             all.push(conv_kernel(shape, Tile { broadcast: true, ..tile }, epilogue));
             all.push(depthwise_kernel(shape, tile.pixels, epilogue));
         }
+    }
+    for (max, height, width) in [(true, 2, 2), (false, 1, 3)] {
+        let shape = Shape { windows: Some(Windows { max, height, width }), ..shapes[0] };
+        for broadcast in [false, true] {
+            let tile = Tile { pixels: 2 * width, filters: 2, broadcast };
+            all.push(conv_kernel(&shape, tile, Epilogue { bias: true, ..Epilogue::default() }));
+        }
+    }
+    for broadcast in [false, true] {
+        let shape = Shape { plane: true, ..shapes[0] };
+        all.push(conv_kernel(&shape, Tile { broadcast, ..tiles[0] }, Epilogue::default()));
     }
     all.extend(winograd::variants());
     for activation in every_activation() {
@@ -45,7 +59,7 @@ pub(in crate::gpu) fn conv_variants() -> Vec<Kernel> {
 
 /// The kernels that matrix products choose.
 pub(super) fn conv_kernels() -> impl Iterator<Item = Kernel> {
-    let shape = Shape { kernel: 1, stride: 1, dilation: 1, padded: false };
+    let shape = Shape { kernel: 1, stride: 1, dilation: 1, padded: false, plane: false, windows: None };
     [false, true].into_iter().flat_map(move |broadcast| {
         let tile = Tile { pixels: 8, filters: 4, broadcast };
         let plain = Epilogue::default();
@@ -61,6 +75,10 @@ struct Shape {
     dilation: usize,
     /// Whether taps may lie outside the input.
     padded: bool,
+    /// Whether the input is planes of one channel in a buffer.
+    plane: bool,
+    /// Of the outputs, where a pool of them is stored.
+    windows: Option<Windows>,
 }
 
 impl Shape {
@@ -83,17 +101,24 @@ pub(super) struct Epilogue {
 }
 
 impl Epilogue {
-    /// All but whether there is a residual, which is a constant of some kernels and a parameter of others.
+    /// All but the residual.
     pub fn specialise(&self, kernel: Kernel) -> Kernel {
-        let kernel = kernel
-            .with(include_str!("../../../shaders/shared/image_residual.wgsl"))
-            .flag("HAS_BIAS", self.bias);
+        let kernel = kernel.flag("HAS_BIAS", self.bias);
         match self.activation {
             None | Some(Activation::Relu | Activation::Clip { .. }) => {
                 kernel.with(include_str!("../../../shaders/shared/image_clamp.wgsl"))
             }
             activation => kernel.activation(activation),
         }
+    }
+
+    /// The residual, where it is a constant whether there is one.
+    fn specialise_residual(&self, kernel: Kernel) -> Kernel {
+        let text = match self.residual {
+            true => RESIDUAL,
+            false => include_str!("../../../shaders/shared/image_no_residual.wgsl"),
+        };
+        kernel.with(text).flag("HAS_RESIDUAL", self.residual)
     }
 
     /// The bounds of `shared/image_clamp.wgsl`.
@@ -126,7 +151,8 @@ pub(super) struct Tile {
     pub broadcast: bool,
 }
 
-/// The sizes of a convolution over images: `sets` convolutions side by side, each with its own weights.
+/// The sizes of a convolution over images: `sets` convolutions side by side, each with its own weights, and each followed by
+/// a pool where there are windows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sizes {
     pub sets: usize,
@@ -136,33 +162,54 @@ pub(super) struct Sizes {
     pub filters: usize,
     pub vertical: Axis,
     pub horizontal: Axis,
+    /// Whether the input, of one channel, is read as it lies in a buffer.
+    pub plane: bool,
+    pub windows: Option<Windows>,
 }
 
 impl Sizes {
-    /// One set; an axis is a picture of one row, and a 1x1 kernel has no need to know of rows.
-    pub fn new(x: &Layout, filters: usize, axes: &[Axis]) -> Option<Self> {
+    /// One set, read from an image; an axis is a picture of one row, and a 1x1 kernel has no need to know of rows, unless a
+    /// pool has.
+    pub fn new(x: &Layout, filters: usize, axes: &[Axis], windows: Option<Windows>) -> Option<Self> {
         let (vertical, horizontal) = match axes {
             [x] => (row_axis(), *x),
-            [y, x] if [y, x].iter().all(|a| is_pointwise(a)) => {
+            [y, x] if windows.is_none() && [y, x].iter().all(|a| is_pointwise(a)) => {
                 let pixels = y.input * x.input;
                 (row_axis(), Axis { input: pixels, output: pixels, ..row_axis() })
             }
             [y, x] => (*y, *x),
             _ => return None,
         };
-        Some(Sizes { sets: 1, images: x.images, depth: x.depth(), filters, vertical, horizontal })
+        let (images, depth) = (x.images, x.depth());
+        Some(Sizes { sets: 1, images, depth, filters, vertical, horizontal, plane: false, windows })
+    }
+
+    /// Height and width of a window: of a single output, where there is no pool.
+    fn window(&self) -> (usize, usize) {
+        self.windows.map_or((1, 1), |windows| (windows.height, windows.width))
+    }
+
+    /// Rows and columns of windows.
+    fn stored(&self) -> (usize, usize) {
+        let (height, width) = self.window();
+        (self.vertical.output / height, self.horizontal.output / width)
+    }
+
+    /// Pieces of a row of windows.
+    fn across(&self, tile: Tile) -> usize {
+        self.stored().1.div_ceil(tile.pixels / self.window().1)
     }
 
     fn shape(&self) -> Shape {
         let axis = &self.horizontal;
         let padded = [axis, &self.vertical].iter().any(|a| a.before > 0 || a.after > 0);
-        Shape { kernel: axis.kernel, stride: axis.stride, dilation: axis.dilation, padded }
+        let Sizes { plane, windows, .. } = *self;
+        Shape { kernel: axis.kernel, stride: axis.stride, dilation: axis.dilation, padded, plane, windows }
     }
 
     /// Pieces of rows that meet the same weights, and invocations for them.
     fn pieces(&self, tile: Tile) -> (usize, usize) {
-        let across = self.horizontal.output.div_ceil(tile.pixels);
-        let count = across * self.vertical.output * self.images;
+        let count = self.across(tile) * self.stored().0 * self.images;
         (count, if tile.broadcast { count.next_multiple_of(GROUP) } else { count })
     }
 
@@ -178,9 +225,12 @@ impl Sizes {
         let pixels = tile.pixels * phases + kernel - phases;
         let weights = if tile.broadcast { tile.filters.div_ceil(2) } else { 4 * tile.filters };
         let sums = tile.pixels * tile.filters;
+        // Of a plane's texels three parts of four are zeros, which take no time.
+        let (products, load) = if self.plane { (4, LOAD_WORD) } else { (16, LOAD) };
         // llvmpipe copies all sums once per round of the loop around them.
-        let round = 16 * sums * kernel + LOAD * (pixels + weights * kernel) + 4 * sums;
-        let invocation = self.depth * self.vertical.kernel * round + sums * STORE;
+        let round = products * sums * kernel + load * pixels + LOAD * weights * kernel + 4 * sums;
+        let (height, width) = self.window();
+        let invocation = height * self.depth * self.vertical.kernel * round + sums / width * STORE;
         // Few workgroups may leave cores without work.
         self.invocations(tile).div_ceil(GROUP).next_multiple_of(4) * invocation
     }
@@ -191,13 +241,15 @@ impl Sizes {
         let most_sums = if self.horizontal.stride > 1 { 16 } else { 32 };
         const MOST_CODE: usize = 96;
         let kernel = self.horizontal.kernel;
-        let pixels = 1..=self.horizontal.output.clamp(1, 8);
+        let width = self.window().1;
+        let pixels = (1..=self.stored().1.max(1)).map(move |windows| windows * width);
+        let pixels = pixels.take_while(move |&pixels| pixels <= 8.max(width));
         let filters = 1..=self.filters.div_ceil(4).clamp(1, 4);
         pixels
             .flat_map(move |pixels| filters.clone().map(move |filters| Tile { pixels, filters, broadcast }))
             .filter(move |t| {
                 let sums = t.pixels * t.filters;
-                sums == 1 || (sums <= most_sums && sums * kernel <= MOST_CODE)
+                sums == width || (sums <= most_sums && sums * kernel <= MOST_CODE)
             })
     }
 
@@ -208,13 +260,14 @@ impl Sizes {
         /// up for after thousands of runs.
         const LITTLE: usize = 20;
         let broadcasts: &[bool] = match (variant, recording.subgroups) {
-            (Some("image_conv"), _) | (_, false) => &[false],
-            (Some("image_conv_broadcast"), true) => &[true],
+            (Some("image_conv" | "image_conv_plane"), _) | (_, false) => &[false],
+            (Some("image_conv_broadcast" | "image_conv_plane_broadcast"), true) => &[true],
             (_, true) => &[true, false],
         };
         let tiles = || broadcasts.iter().flat_map(|&broadcast| self.tiles(broadcast));
         let cheapest = tiles().min_by_key(|&tile| self.cost(tile));
-        let cheapest = cheapest.unwrap_or(Tile { pixels: 1, filters: 1, broadcast: broadcasts[0] });
+        let least = Tile { pixels: self.window().1, filters: 1, broadcast: broadcasts[0] };
+        let cheapest = cheapest.unwrap_or(least);
         let cost = self.cost(cheapest);
         let known = |tile: &Tile| recording.has(&conv_kernel(&self.shape(), *tile, epilogue));
         let close = tiles().filter(|&tile| self.cost(tile) <= cost + cost / LITTLE);
@@ -230,28 +283,42 @@ fn is_pointwise(axis: &Axis) -> bool {
 /// Invocations of a workgroup of `image_conv`.
 const GROUP: usize = 8;
 
-/// What it costs to load and to store a texel, in multiply-adds, as measured on llvmpipe: 5 and 60 ns beside 0.27 ns for
-/// eight invocations.
+/// What it costs to load and to store a texel, and to load a word of a buffer, in multiply-adds, as measured on llvmpipe: 5,
+/// 60 and 16 ns beside 0.27 ns for eight invocations.
 pub(super) const LOAD: usize = 18;
+const LOAD_WORD: usize = 60;
 pub(super) const STORE: usize = 220;
 
 fn conv_kernel(shape: &Shape, tile: Tile, epilogue: Epilogue) -> Kernel {
-    let name = if tile.broadcast { "image_conv_broadcast" } else { "image_conv" };
+    let name = match (shape.plane, tile.broadcast) {
+        (false, false) => "image_conv",
+        (false, true) => "image_conv_broadcast",
+        (true, false) => "image_conv_plane",
+        (true, true) => "image_conv_plane_broadcast",
+    };
+    let input = match shape.plane {
+        true => include_str!("../../../shaders/shared/image_plane.wgsl"),
+        false => INPUT,
+    };
     let weights = match tile.broadcast {
         true => include_str!("../../../shaders/shared/image_weights_broadcast.wgsl"),
         false => include_str!("../../../shaders/shared/image_weights.wgsl"),
     };
-    let kernel = kernel(name, include_str!("../../../shaders/image_conv.wgsl"), 4).with(weights);
+    let wgsl = include_str!("../../../shaders/image_conv.wgsl");
+    let kernel = plain_kernel(name, wgsl, 4).with(input).with(OUTPUT).with(weights);
     let kernel = if tile.broadcast { kernel.subgroups() } else { kernel };
+    let kernel = match shape.windows {
+        Some(windows) => windows.specialise(kernel),
+        None => kernel.with(include_str!("../../../shaders/shared/image_each.wgsl")),
+    };
     let kernel = shape.specialise(kernel).constant("PIXELS", tile.pixels).constant("FILTERS", tile.filters);
-    epilogue.specialise(kernel).flag("HAS_RESIDUAL", epilogue.residual)
+    epilogue.specialise_residual(epilogue.specialise(kernel))
 }
 
 fn depthwise_kernel(shape: &Shape, pixels: usize, epilogue: Epilogue) -> Kernel {
     let kernel = kernel("image_depthwise", include_str!("../../../shaders/image_depthwise.wgsl"), 4);
-    epilogue
-        .specialise(shape.specialise(kernel).constant("PIXELS", pixels))
-        .flag("HAS_RESIDUAL", epilogue.residual)
+    let kernel = shape.specialise(kernel).constant("PIXELS", pixels);
+    epilogue.specialise_residual(epilogue.specialise(kernel))
 }
 
 /// The sizes of a convolution's rows: what its kernels' parameters end with.
@@ -270,12 +337,14 @@ struct Rows {
 }
 
 impl Rows {
-    fn new(vertical: &Axis, horizontal: &Axis) -> Self {
+    fn new(sizes: &Sizes) -> Self {
+        let Sizes { vertical, horizontal, .. } = sizes;
+        let (height, width) = sizes.stored();
         Rows {
             input_height: vertical.input as u32,
             input_width: horizontal.input as u32,
-            output_height: vertical.output as u32,
-            output_width: horizontal.output as u32,
+            output_height: height as u32,
+            output_width: width as u32,
             kernel_height: vertical.kernel as u32,
             stride_y: vertical.stride as u32,
             dilation_y: vertical.dilation as u32,
@@ -344,7 +413,7 @@ pub(super) fn multiply(
     let params = ConvParams {
         count: count as u32,
         lanes: lanes as u32,
-        across: sizes.horizontal.output.div_ceil(tile.pixels) as u32,
+        across: sizes.across(tile) as u32,
         images: sizes.images as u32,
         total: total as u32,
         depth: sizes.depth as u32,
@@ -353,7 +422,7 @@ pub(super) fn multiply(
         start: target.start as u32,
         gap: target.gap as u32,
         bounds: epilogue.bounds(),
-        rows: Rows::new(&sizes.vertical, &sizes.horizontal),
+        rows: Rows::new(sizes),
     };
     let groups = recording.linear(total, GROUP);
     recording.dispatch(conv_kernel(&sizes.shape(), tile, epilogue), &params, reads, &[output], groups)
@@ -370,7 +439,12 @@ pub(in crate::gpu) fn conv(
     let (Some(x), Some(y)) = (Layout::of(site.dims(0)), Layout::of(&site.output(0).shape)) else {
         return Ok(false);
     };
-    let Some(sizes) = Sizes::new(&x, y.channels, axes) else { return Ok(false) };
+    let plane = reads_plane(&x, site.options.variant).then(|| operands.plain(0, site)).flatten();
+    let sizes = |windows| {
+        let sizes = Sizes::new(&x, y.channels, axes, windows)?;
+        Some(Sizes { plane: plane.is_some(), ..sizes })
+    };
+    let Some(plain) = sizes(None) else { return Ok(false) };
     let depthwise = op.groups == x.channels && y.channels == x.channels && op.groups > 1;
     if !wanted(site, recording)
         || !(op.groups == 1 || depthwise && site.constant(1).is_some())
@@ -386,26 +460,43 @@ pub(in crate::gpu) fn conv(
         activation: op.activation,
     };
     let taps = axes.iter().map(|a| a.kernel).product();
-    let tile = sizes.choose(epilogue, site.options.variant, recording);
+    let tile = plain.choose(epilogue, site.options.variant, recording);
+    let cost = plain.cost(tile);
     let winograd = match site.constant(1) {
         Some(weight) if !depthwise => {
-            Winograd::choose(axes, &x, y.channels, sizes.cost(tile), site.options.variant, recording)
+            Winograd::choose(axes, &x, y.channels, cost, site.options.variant, recording)
                 .map(|plan| (plan, weight))
         }
         _ => None,
     };
+    // With the pool that follows, where that costs less than the two apart.
+    let cost = winograd.as_ref().map_or(cost, |(plan, _)| plan.cost());
+    let pooled = operands.pool(site).filter(|_| !depthwise && !epilogue.residual).and_then(|pool| {
+        let sizes = sizes(Some(pool.windows))?;
+        let tile = sizes.choose(epilogue, None, recording);
+        (sizes.cost(tile) < cost + pool.cost()).then_some((pool, sizes, tile))
+    });
+    let (sizes, tile) = pooled.map_or((plain, tile), |(_, sizes, tile)| (sizes, tile));
+    let winograd = winograd.filter(|_| pooled.is_none());
     let filters = Filters { filters: y.channels, channels: x.channels, taps, block: tile.filters, sets: 1 };
     let texels = if depthwise { x.depth() * taps } else { filters.texels() };
     if winograd.is_none() && !fits_image(&recording.limits, 4 * texels) {
         return Ok(false);
     }
-    let Some(input) = operands.image(0, site, recording)? else { return Ok(false) };
+    let input = match plane.filter(|_| winograd.is_none()) {
+        Some(plane) => plane,
+        None => match operands.image(0, site, recording)? {
+            Some(image) => image,
+            None => return Ok(false),
+        },
+    };
     let bias = bias(site, operands, recording)?;
-    let residual = operands.image(3, site, recording)?.unwrap_or(input);
+    let residual = operands.image(3, site, recording)?;
     if let Some((plan, weight)) = winograd {
         let (output, slice) = operands.slice_result(0, y, site, recording);
         let target = (output, Target::new(slice, &y));
-        plan.record(epilogue, weight, [input, bias, residual], target, site, recording)?;
+        let reads = [input, bias, residual.unwrap_or(input)];
+        plan.record(epilogue, weight, reads, target, site, recording)?;
         return Ok(true);
     }
     let weight = match site.constant(1) {
@@ -419,9 +510,14 @@ pub(in crate::gpu) fn conv(
             filters.computed(name, weight, [x.channels * taps, taps, 1], recording)?
         }
     };
+    let reads = [input, weight, bias, residual.unwrap_or_else(|| recording.nothing())];
+    if let Some((pool, ..)) = pooled {
+        let output = operands.pool_result(&pool, site, recording);
+        multiply(&sizes, tile, epilogue, &reads, (output, Target::default()), recording)?;
+        return Ok(true);
+    }
     let (output, slice) = operands.slice_result(0, y, site, recording);
     let target = Target::new(slice, &y);
-    let reads = [input, weight, bias, residual];
     if !depthwise {
         multiply(&sizes, tile, epilogue, &reads, (output, target), recording)?;
         return Ok(true);
@@ -436,12 +532,19 @@ pub(in crate::gpu) fn conv(
         start: target.start as u32,
         gap: target.gap as u32,
         bounds: epilogue.bounds(),
-        rows: Rows::new(&sizes.vertical, &sizes.horizontal),
+        rows: Rows::new(&sizes),
     };
     let kernel = depthwise_kernel(&sizes.shape(), pixels, epilogue);
     let groups = recording.linear(count, SMALL_GROUP);
     recording.dispatch(kernel, &params, &reads, &[output], groups)?;
     Ok(true)
+}
+
+/// Whether a convolution reads its input as it lies in a buffer, where nothing else wants an image of it. Of a single channel
+/// each texel would be one word beside three zeros, to be multiplied as others are. Of two and more a word is loaded for each,
+/// which takes three times as long as a texel, so that one pass of packing them costs less.
+fn reads_plane(x: &Layout, variant: Option<&str>) -> bool {
+    x.channels == 1 && variant.is_none_or(|name| name.starts_with("image_conv_plane"))
 }
 
 /// The number of neighbours, up to eight, that leaves the fewest idle at the end of a row.
@@ -470,7 +573,7 @@ mod tests {
         let pad = kernel / 2;
         let axis = Axis { kernel, before: pad, after: pad, input: side, output: side, ..row_axis() };
         let x = Layout { images, channels, pixels: side * side };
-        Sizes::new(&x, filters, &[axis; 2]).expect("two axes")
+        Sizes::new(&x, filters, &[axis; 2], None).expect("two axes")
     }
 
     fn recording(subgroups: bool) -> Recording {
@@ -514,6 +617,26 @@ mod tests {
             let biased = Epilogue { bias: true, ..Epilogue::default() };
             assert_eq!(sizes.choose(biased, None, &recording), cheapest);
         }
+    }
+
+    #[test]
+    fn tiles_are_whole_windows() {
+        for (width, side) in [(2, 28), (3, 28), (2, 3), (3, 3)] {
+            let windows = Some(Windows { max: true, height: 2, width });
+            for plane in [false, true] {
+                let sizes = Sizes { windows, plane, ..sizes(1, 1, 24, side, 3) };
+                let tile = choose(sizes, None, true);
+                assert!(tile.pixels % width == 0 && tile.pixels <= side, "{tile:?}");
+                // As many invocations as it takes for all windows.
+                let windows = sizes.stored();
+                assert_eq!(windows, (side / 2, side / width));
+                assert!(sizes.across(tile) * tile.pixels >= width * windows.1);
+            }
+        }
+        // However wide the kernel, a window is a tile.
+        let wide =
+            Sizes { windows: Some(Windows { max: true, height: 1, width: 3 }), ..sizes(1, 4, 4, 99, 97) };
+        assert_eq!(choose(wide, None, false), Tile { pixels: 3, filters: 1, broadcast: false });
     }
 
     #[test]

@@ -1,25 +1,31 @@
 //! Linear layers over images of one pixel.
 
-use super::{Layout, SMALL_GROUP, bias, is_finite_at_zero, kernel, wanted};
+use super::{Layout, SMALL_GROUP, bias, is_finite_at_zero, kernel_to, result, wanted};
 use crate::error::Result;
 use crate::gpu::kernel::Kernel;
 use crate::gpu::memory::fits_image;
 use crate::gpu::operands::Operands;
 use crate::gpu::ops::every_activation;
-use crate::gpu::recording::{Packing, Recording};
+use crate::gpu::recording::{Form, Packing, Recording};
 use crate::ops::{Activation, Gemm};
 use crate::plan::Site;
 
-fn linear_kernel(rows: usize, has_bias: bool, activation: Option<Activation>) -> Kernel {
-    kernel("image_linear", include_str!("../../../shaders/image_linear.wgsl"), 3)
+const NAME: &str = "image_linear";
+
+fn linear_kernel(form: Form, rows: usize, has_bias: bool, activation: Option<Activation>) -> Kernel {
+    kernel_to(form, NAME, include_str!("../../../shaders/image_linear.wgsl"), 3)
         .constant("ROWS", rows)
         .flag("HAS_BIAS", has_bias)
         .activation(activation)
 }
 
 pub(in crate::gpu) fn linear_variants() -> Vec<Kernel> {
-    let activations = every_activation().into_iter().map(|a| linear_kernel(1, true, a));
-    [linear_kernel(1, false, None), linear_kernel(4, true, None)].into_iter().chain(activations).collect()
+    let forms = [Form::Image, Form::Words];
+    let plain = forms
+        .into_iter()
+        .flat_map(|form| [linear_kernel(form, 1, false, None), linear_kernel(form, 4, true, None)]);
+    let activations = every_activation().into_iter().map(|a| linear_kernel(Form::Image, 1, true, a));
+    plain.chain(activations).collect()
 }
 
 #[repr(C)]
@@ -75,7 +81,7 @@ pub(in crate::gpu) fn linear(
             None => return Ok(false),
         },
     };
-    let output = operands.image_result(0, y, site, recording);
+    let (output, form) = result(NAME, y, site, operands, recording);
     let rows = if x.images > 1 { 4 } else { 1 };
     let params = LinearParams {
         images: x.images as u32,
@@ -84,7 +90,7 @@ pub(in crate::gpu) fn linear(
         last_lanes: y.last_lanes(),
     };
     let groups = recording.linear(x.images.div_ceil(rows) * y.depth(), SMALL_GROUP);
-    let kernel = linear_kernel(rows, site.input(2).is_some(), op.activation);
+    let kernel = linear_kernel(form, rows, site.input(2).is_some(), op.activation);
     recording.dispatch(kernel, &params, &[input, weight, bias], &[output], groups)?;
     Ok(true)
 }

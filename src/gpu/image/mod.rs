@@ -10,6 +10,7 @@ mod filters;
 mod linear;
 mod map;
 mod pool;
+mod pooled;
 mod product;
 mod winograd;
 
@@ -18,15 +19,17 @@ pub(super) use conv::{conv, conv_variants};
 pub(super) use linear::{linear, linear_variants};
 pub(super) use map::{binary_variants, map, map_variants};
 pub(super) use pool::{global, global_variants, pool, pool_variants};
+pub(super) use pooled::{Pooled, pools};
 pub(super) use product::{product, product_variants};
 
 use super::kernel::Kernel;
 use super::memory::fits_image;
 use super::operands::Operands;
 use super::ops::INDEX;
-use super::recording::{BufferId, Packing, Recording};
+use super::recording::{BufferId, Form, Packing, Recording};
 use crate::error::Result;
-use crate::ops::Activation;
+use crate::graph::Graph;
+use crate::ops::{Activation, Op};
 use crate::plan::Site;
 use crate::window::Axis;
 
@@ -37,6 +40,7 @@ const SMALL_GROUP: usize = 16;
 const IMAGE: &str = include_str!("../../../shaders/shared/image.wgsl");
 const INPUT: &str = include_str!("../../../shaders/shared/image_input.wgsl");
 const OUTPUT: &str = include_str!("../../../shaders/shared/image_output.wgsl");
+const WORDS: &str = include_str!("../../../shaders/shared/image_words.wgsl");
 const FLOAT: &str = include_str!("../../../shaders/shared/float.wgsl");
 
 /// The shape of a tensor as an image: `[images, channels, pixels...]`.
@@ -73,6 +77,27 @@ impl Layout {
 /// Whether a tensor of this shape has an image within the device's limits.
 pub(super) fn fits(dims: &[usize], limits: &wgpu::Limits) -> bool {
     Layout::of(dims).is_some_and(|layout| fits_image(limits, 4 * layout.texels()))
+}
+
+/// For each value how many operands it is, and outputs of the graph.
+fn uses(graph: &Graph) -> Vec<usize> {
+    let mut uses = vec![0; graph.values().len()];
+    let read = graph.nodes().iter().flat_map(|node| node.inputs.iter().flatten());
+    read.chain(graph.outputs()).for_each(|id| uses[id.index()] += 1);
+    uses
+}
+
+/// For each value how many nodes may read it as an image. Values that live in one memory are one: `roots` says which.
+pub(super) fn readers(graph: &Graph, roots: &[usize]) -> Vec<usize> {
+    let mut readers = vec![0; roots.len()];
+    for node in graph.nodes() {
+        use Op::{Activation, Binary, Concat, Conv, Gemm, Pool, Reduce};
+        if matches!(node.op, Activation(_) | Binary(_) | Concat(_) | Conv(_) | Gemm(_) | Pool(_) | Reduce(_))
+        {
+            node.inputs.iter().flatten().for_each(|id| readers[roots[id.index()]] += 1);
+        }
+    }
+    readers
 }
 
 /// Whether an operator should work on images: on software adapters, unless a kernel was asked for by name that is none
@@ -137,6 +162,29 @@ fn plain_kernel(name: &str, wgsl: &str, reads: usize) -> Kernel {
 /// A kernel from an image to an image.
 fn kernel(name: &str, wgsl: &str, reads: usize) -> Kernel {
     plain_kernel(name, wgsl, reads).with(INPUT).with(OUTPUT)
+}
+
+/// A kernel from an image to images of one pixel, or to words, which its name then says.
+fn kernel_to(form: Form, name: &str, wgsl: &str, reads: usize) -> Kernel {
+    match form {
+        Form::Words => plain_kernel(&format!("{name}_words"), wgsl, reads).with(INPUT).with(WORDS),
+        _ => kernel(name, wgsl, reads),
+    }
+}
+
+/// Where a kernel of this name writes output 0: as words where no kernel over images reads it, unless the kernel is asked
+/// for that writes images.
+fn result(
+    name: &str,
+    layout: Layout,
+    site: &Site,
+    operands: &mut Operands,
+    recording: &mut Recording,
+) -> (BufferId, Form) {
+    if operands.is_read_as_words(site) && site.options.variant != Some(name) {
+        return (operands.result(0), Form::Words);
+    }
+    (operands.image_result(0, layout, site, recording), Form::Image)
 }
 
 fn pack_kernel() -> Kernel {
@@ -228,4 +276,89 @@ fn bias(site: &Site, operands: &mut Operands, recording: &mut Recording) -> Resu
     let whole = recording.computed(name, channels.next_multiple_of(4));
     super::ops::copy_buffer(bias, whole, channels, recording)?;
     Ok(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::operands::{Choice, record_on};
+    use crate::graph::passes::optimize;
+    use crate::network::{Conv2d, Network};
+    use crate::plan::PlanOptions;
+    use crate::zoo;
+
+    /// The kernels of a network's dispatches with the variants that `choices` name.
+    pub(super) fn kernels(
+        graph: &Graph,
+        choices: &[Choice],
+        options: &PlanOptions,
+        software: bool,
+    ) -> Vec<String> {
+        let recording = Recording::new(wgpu::Limits::default(), software);
+        let graph = optimize(graph, &options.passes).expect("a network that can be rewritten");
+        let (recording, ..) = record_on(recording, &graph, options, choices).expect("a network that records");
+        recording.dispatches.iter().map(|dispatch| dispatch.kernel.name().to_string()).collect()
+    }
+
+    fn by_rule(network: Network) -> Vec<String> {
+        kernels(&network.build().expect("a network"), &[], &PlanOptions::default(), true)
+    }
+
+    fn asked(network: Network, variant: &'static str) -> Vec<String> {
+        let options = PlanOptions { variant: Some(variant), ..PlanOptions::default() };
+        kernels(&network.build().expect("a network"), &[], &options, true)
+    }
+
+    #[test]
+    fn lenet5_is_five_kernels() {
+        let lenet = zoo::lenet5().expect("a network");
+        let linear = ["image_linear", "image_linear", "image_linear_words"];
+        let expected = [&["image_conv_plane", "image_conv"][..], &linear].concat();
+        assert_eq!(kernels(&lenet, &[], &PlanOptions::default(), true), expected);
+    }
+
+    #[test]
+    fn planes_of_one_channel_are_read_as_they_lie() {
+        let net = |channels| Network::new("net", [channels, 12, 12]);
+        let conv = |net: Network| net.conv2d(Conv2d::new(8, 3));
+        assert_eq!(by_rule(conv(net(1))), ["image_conv_plane", "image_unpack"]);
+        assert_eq!(by_rule(conv(net(2))), ["image_pack", "image_conv", "image_unpack"]);
+        assert_eq!(asked(conv(net(1)), "image_conv")[0], "image_pack");
+        assert_eq!(asked(conv(net(1)), "image_conv_plane")[0], "image_conv_plane");
+        assert_eq!(asked(conv(net(2)), "image_conv_plane")[1], "image_conv");
+        // What is there as an image stays one, and so does what another layer wants as one.
+        let after = conv(net(3).conv2d(Conv2d::new(1, 1)));
+        assert_eq!(by_rule(after), ["image_pack", "image_conv", "image_conv", "image_unpack"]);
+        let twice = net(1).add(&|net| net.conv2d(Conv2d::new(1, 3).padding(1)), &|net| net.relu());
+        assert_eq!(by_rule(twice).iter().filter(|name| *name == "image_pack").count(), 1);
+        // Of several channels in as many groups the kernel is another.
+        assert_eq!(by_rule(net(2).conv2d(Conv2d::new(2, 3).groups(2)))[0], "image_pack");
+    }
+
+    #[test]
+    fn what_no_layer_reads_as_an_image_is_written_as_words() {
+        let linear = || Network::new("net", [8, 6, 6]).global_average_pool().flatten().linear(10);
+        let pack = "image_pack";
+        assert_eq!(by_rule(linear()), [pack, "image_global", "image_linear_words"]);
+        assert_eq!(by_rule(linear().softmax())[..3], [pack, "image_global", "image_linear_words"]);
+        let two = by_rule(linear().linear(3));
+        assert_eq!(two, [pack, "image_global", "image_linear", "image_linear_words"]);
+        let both = |net: Network| net.add(&|net| net.linear(10), &|net| net);
+        assert_eq!(by_rule(both(linear())).last().map(String::as_str), Some("image_unpack"));
+        // Also where it is given out as another shape.
+        let global = || Network::new("net", [8, 6, 6]).global_average_pool().flatten();
+        assert_eq!(by_rule(global()), [pack, "image_global_words"]);
+        assert_eq!(asked(global(), "image_global"), [pack, "image_global", "image_unpack"]);
+        assert_eq!(asked(linear(), "image_linear").last().map(String::as_str), Some("image_unpack"));
+        assert_eq!(
+            asked(linear(), "image_linear_words").last().map(String::as_str),
+            Some("image_linear_words")
+        );
+        // An output that a layer reads too is an image first.
+        let mut graph = linear().linear(3).build().expect("a network");
+        let first = graph.nodes().iter().rev().nth(1).expect("a layer").outputs[0];
+        graph.output(first);
+        let kernels = kernels(&graph, &[], &PlanOptions::default(), true);
+        assert_eq!(kernels[2..], ["image_linear", "image_linear_words", "image_unpack"]);
+    }
 }

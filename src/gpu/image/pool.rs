@@ -1,10 +1,10 @@
 //! Pooling and global pooling over images.
 
-use super::{FLOAT, GROUP, Layout, kernel, row_axis, wanted};
+use super::{FLOAT, GROUP, Layout, kernel, kernel_to, result, row_axis, wanted};
 use crate::error::Result;
 use crate::gpu::kernel::Kernel;
 use crate::gpu::operands::Operands;
-use crate::gpu::recording::Recording;
+use crate::gpu::recording::{Form, Recording};
 use crate::ops::{Pool, PoolKind, ReduceKind};
 use crate::plan::Site;
 use crate::window::Axis;
@@ -42,7 +42,8 @@ struct PoolParams {
     lowest: f32,
 }
 
-/// Max or average pooling over images; false where this one has no such kernel.
+/// Max or average pooling over images, which the convolution before it may have computed; false where this one has no such
+/// kernel.
 pub(in crate::gpu) fn pool(
     op: &Pool,
     axes: &[Axis],
@@ -50,6 +51,9 @@ pub(in crate::gpu) fn pool(
     operands: &mut Operands,
     recording: &mut Recording,
 ) -> Result<bool> {
+    if operands.is_computed(site) {
+        return Ok(true);
+    }
     let (max, count_padding) = match op.kind {
         PoolKind::Max => (true, false),
         PoolKind::Average { count_include_pad } => (false, count_include_pad),
@@ -98,15 +102,18 @@ pub(in crate::gpu) fn pool(
     Ok(true)
 }
 
-fn global_kernel(max: bool) -> Kernel {
-    kernel("image_global", include_str!("../../../shaders/image_global.wgsl"), 1)
+const GLOBAL: &str = "image_global";
+
+fn global_kernel(form: Form, max: bool) -> Kernel {
+    kernel_to(form, GLOBAL, include_str!("../../../shaders/image_global.wgsl"), 1)
         .with(FLOAT)
         .flag("MAX", max)
         .activation(None)
 }
 
 pub(in crate::gpu) fn global_variants() -> Vec<Kernel> {
-    vec![global_kernel(false), global_kernel(true)]
+    let forms = [Form::Image, Form::Words];
+    forms.into_iter().flat_map(|form| [false, true].map(|max| global_kernel(form, max))).collect()
 }
 
 #[repr(C)]
@@ -114,7 +121,8 @@ pub(in crate::gpu) fn global_variants() -> Vec<Kernel> {
 struct GlobalParams {
     count: u32,
     pixels: u32,
-    padding: [u32; 2],
+    filters: u32,
+    last_lanes: u32,
 }
 
 /// Global pooling of an image that is nothing else yet; false where this reduction is none.
@@ -138,9 +146,14 @@ pub(in crate::gpu) fn global(
         return Ok(false);
     }
     let Some(input) = operands.image(0, site, recording)? else { return Ok(false) };
-    let output = operands.image_result(0, y, site, recording);
-    let params = GlobalParams { count: y.texels() as u32, pixels: x.pixels as u32, padding: [0; 2] };
+    let (output, form) = result(GLOBAL, y, site, operands, recording);
+    let params = GlobalParams {
+        count: y.texels() as u32,
+        pixels: x.pixels as u32,
+        filters: y.depth() as u32,
+        last_lanes: y.last_lanes(),
+    };
     let groups = recording.linear(y.texels(), GROUP);
-    recording.dispatch(global_kernel(max), &params, &[input], &[output], groups)?;
+    recording.dispatch(global_kernel(form, max), &params, &[input], &[output], groups)?;
     Ok(true)
 }

@@ -69,6 +69,8 @@ pub(in crate::gpu) fn product(
         filters: n,
         vertical: row_axis(),
         horizontal: Axis { input: rows, output: rows, ..row_axis() },
+        plane: false,
+        windows: None,
     };
     let epilogue = Epilogue { bias: site.input(2).is_some(), residual: false, activation: op.activation };
     let tile = sizes.choose(epilogue, site.options.variant, recording);
@@ -85,7 +87,8 @@ pub(in crate::gpu) fn product(
     let (filter, channel) = if op.trans_b { (k, 1) } else { (1, n) };
     let weight = filters.computed(name, b, [filter, channel, 0], recording)?;
     let output = recording.computed_image(format!("{name} product"), y.texels());
-    multiply(&sizes, tile, epilogue, &[input, weight, bias, input], (output, Target::default()), recording)?;
+    let reads = [input, weight, bias, recording.nothing()];
+    multiply(&sizes, tile, epilogue, &reads, (output, Target::default()), recording)?;
     let steps = Steps { image: rows * n, channel: 1, pixel: n };
     unpack_to(operands.result(0), output, &y, steps, recording)?;
     Ok(true)

@@ -1,6 +1,6 @@
 //! 3x3 convolutions over images in Winograd's form: transform, multiply, transform back.
 
-use super::conv::{Bounds, Epilogue, LOAD, STORE, Sizes, Target, Tile, multiply};
+use super::conv::{Bounds, Epilogue, LOAD, RESIDUAL, STORE, Sizes, Target, Tile, multiply};
 use super::filters::Filters;
 use super::{Layout, SMALL_GROUP, kernel, row_axis};
 use crate::error::Result;
@@ -24,7 +24,8 @@ fn input_kernel(form: Winograd) -> Kernel {
 
 fn output_kernel(form: Winograd, epilogue: Epilogue) -> Kernel {
     let wgsl = include_str!("../../../shaders/image_winograd_output.wgsl");
-    epilogue.specialise(kernel(&format!("{}_output", name(form)), wgsl, 3).winograd(form))
+    let kernel = kernel(&format!("{}_output", name(form)), wgsl, 3).winograd(form).with(RESIDUAL);
+    epilogue.specialise(kernel)
 }
 
 pub(super) fn variants() -> Vec<Kernel> {
@@ -107,7 +108,7 @@ impl Plan {
         };
         let plans = Winograd::BOTH.map(plan);
         let chosen = match variant {
-            Some("image_conv" | "image_conv_broadcast") => None,
+            Some(asked) if asked.starts_with("image_conv") => None,
             Some(asked) if plans.iter().any(|p| asked.starts_with(&name(p.form))) => {
                 plans.iter().find(|p| asked.starts_with(&name(p.form)))
             }
@@ -146,6 +147,8 @@ impl Plan {
             filters: self.filters,
             vertical: row_axis(),
             horizontal: Axis { input: tiles, output: tiles, ..row_axis() },
+            plane: false,
+            windows: None,
         }
     }
 
@@ -160,7 +163,7 @@ impl Plan {
     }
 
     /// In the unit of [`Sizes::cost`].
-    fn cost(&self) -> usize {
+    pub fn cost(&self) -> usize {
         /// A transform's arithmetic for one texel of a tile.
         const TRANSFORM: usize = 10;
         /// Two more dispatches.
@@ -212,7 +215,7 @@ impl Plan {
 
         let products = recording.computed_image(format!("{name} products"), self.output_texels());
         let nothing = recording.nothing();
-        let reads = [tiled, weight, nothing, tiled];
+        let reads = [tiled, weight, nothing, nothing];
         multiply(&sizes, self.tile, Epilogue::default(), &reads, (products, Target::default()), recording)?;
 
         let filters = self.filters.div_ceil(4);
@@ -245,7 +248,7 @@ mod tests {
         let recording = Recording::new(wgpu::Limits::default(), true);
         let axis = Axis { kernel: 3, before: 1, after: 1, input: side, output: side, ..row_axis() };
         let x = Layout { images: 1, channels, pixels: side * side };
-        let direct = Sizes::new(&x, channels, &[axis; 2]).expect("two axes");
+        let direct = Sizes::new(&x, channels, &[axis; 2], None).expect("two axes");
         let direct = direct.cost(direct.choose(Epilogue::default(), None, &recording));
         Plan::choose(&[axis; 2], &x, channels, direct, variant, &recording).map(|plan| plan.form)
     }
