@@ -278,13 +278,19 @@ fn bias(site: &Site, operands: &mut Operands, recording: &mut Recording) -> Resu
     Ok(whole)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+    use crate::gpu::device::GpuDevice;
     use crate::gpu::operands::{Choice, record_on};
+    use crate::gpu::plan::GpuPlan;
+    use crate::gpu::tune::numbers;
     use crate::graph::passes::optimize;
     use crate::network::{Conv2d, Network};
     use crate::plan::PlanOptions;
+    use crate::tensor::Tensor;
     use crate::zoo;
 
     /// The kernels of a network's dispatches with the variants that `choices` name.
@@ -307,6 +313,67 @@ mod tests {
     fn asked(network: Network, variant: &'static str) -> Vec<String> {
         let options = PlanOptions { variant: Some(variant), ..PlanOptions::default() };
         kernels(&network.build().expect("a network"), &[], &options, true)
+    }
+
+    /// The bits that a network of one input computes by these kernels, which `alter` is given the texts of.
+    fn bits(
+        device: &GpuDevice,
+        network: &Graph,
+        variant: Option<&'static str>,
+        alter: impl Fn(&str) -> String,
+    ) -> Vec<u32> {
+        let options = PlanOptions { variant, ..PlanOptions::default() };
+        let graph = optimize(network, &options.passes).expect("a network that can be rewritten");
+        let recording = Recording::new(device.device().limits(), true);
+        let (mut recording, from, to) =
+            record_on(recording, &graph, &options, &[]).expect("a network that records");
+        for dispatch in &mut recording.dispatches {
+            let source = alter(dispatch.kernel.source());
+            dispatch.kernel = Kernel::new("altered", &source, dispatch.reads.len(), dispatch.writes.len());
+        }
+        let infos = graph.outputs().iter().map(|id| graph.value(*id).info.clone());
+        let shape = &graph.value(graph.inputs()[0]).info.shape;
+        let input = Tensor::new(shape.to_vec(), numbers(shape.elements())).expect("as many elements");
+        let outputs = pollster::block_on(async {
+            GpuPlan::build(device, &recording, &from, &to, infos, &options).await?.run(&[input], true).await
+        });
+        let outputs = outputs.expect("a network that runs");
+        outputs[0].values::<f32>().expect("floats").iter().map(|value| value.to_bits()).collect()
+    }
+
+    #[test]
+    fn fewer_kernels_compute_the_same_bits_and_corrupted_ones_do_not() {
+        let device = pollster::block_on(GpuDevice::open(|_| true, &Default::default()));
+        let device = device.expect("an adapter that opens").expect("the tests need a GPU adapter");
+        let conv = || Network::new("net", [1, 13, 12]).seed(3).conv2d(Conv2d::new(5, 3));
+        let means = conv().average_pool(2).flatten().linear(7).build().expect("a network");
+        let maxima = conv().max_pool(2).flatten().linear(7).build().expect("a network");
+        let corruptions = [
+            (&means, "select(value, vec4<f32>(), is_first) + next", "next"),
+            (&means, "value / f32(WINDOW_X * WINDOW_Y)", "value"),
+            (&means, "y * WINDOW_Y + wy", "y * WINDOW_Y"),
+            (&means, "x * WINDOW_X * STRIDE_X", "x * STRIDE_X"),
+            (&means, "input[min(pixel,", "input[min(pixel + 1u,"),
+            (&means, "output[start + k]", "output[start]"),
+            (&means, "first + k < channels", "first + k + 1u < channels"),
+            (&maxima, "next > value", "next < value"),
+            (&maxima, "vec4(is_first) | ", ""),
+        ];
+        for network in [&means, &maxima].map(|network| network.with_batch(3).expect("a batch")) {
+            // By this name pools, packing and unpacking are kernels of their own.
+            let apart = bits(&device, &network, Some("image_linear"), str::to_string);
+            assert_eq!(bits(&device, &network, None, str::to_string), apart);
+        }
+        for (network, from, to) in corruptions {
+            let right = bits(&device, network, None, str::to_string);
+            let altered = Cell::new(0);
+            let wrong = bits(&device, network, None, |source| {
+                altered.set(altered.get() + usize::from(source.contains(from)));
+                source.replace(from, to)
+            });
+            assert!(altered.get() > 0, "no kernel has '{from}'");
+            assert_ne!(right, wrong, "'{to}' for '{from}'");
+        }
     }
 
     #[test]

@@ -101,7 +101,7 @@ pub(in crate::gpu) fn pools(graph: &Graph, choices: &[Choice], recording: &Recor
     pools
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
     use super::*;
     use crate::gpu::image::tests::kernels;
