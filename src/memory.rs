@@ -548,8 +548,8 @@ mod tests {
         let total = |arenas: &Arenas| arenas.sizes.iter().sum::<usize>();
         let mut count = 0;
         for (seed, align) in [(1, 1), (2, 1), (3, 16), (4, 16)] {
-            let lifetimes = scattered(seed).into_iter().map(|l| Lifetime { size: l.size + 1, ..l });
-            let lifetimes: Vec<_> = lifetimes.collect();
+            let sizes: Vec<_> = scattered(seed).iter().map(|lifetime| lifetime.size + 1).collect();
+            let lifetimes = chain(&sizes);
             let mut accesses = handing_on(&lifetimes);
             // Every third step reads something twice.
             accesses.iter_mut().step_by(3).for_each(|access| access.reads.push(access.reads[0]));
