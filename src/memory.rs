@@ -176,77 +176,265 @@ pub(crate) struct Arenas {
     pub sizes: Vec<usize>,
 }
 
-impl Arenas {
+/// What one step reads and what it writes, by the numbers of the values.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Access {
+    pub reads: Vec<usize>,
+    pub writes: Vec<usize>,
+}
+
+impl Access {
+    /// Whether it may mix: WebGPU lets a dispatch read one part of a buffer and write another if it declares both writable,
+    /// and what is writable may be bound only once.
+    fn may_mix(&self) -> bool {
+        let mut all: Vec<_> = self.reads.iter().chain(&self.writes).collect();
+        all.sort_unstable();
+        all.windows(2).all(|pair| pair[0] != pair[1])
+    }
+}
+
+/// As [`place`], in several arenas of at most `largest`: a step that reads and writes parts of one arena *mixes*, which costs. None mixes where
+/// all takes no more than `enough` without it; else as few as were found for that, and only those that may. It never takes
+/// more than [`assign`]. No value may be of size 0, or larger than an arena.
+pub(crate) fn place_apart(
+    lifetimes: &[Lifetime],
+    accesses: &[Access],
+    enough: usize,
+    largest: usize,
+    align: usize,
+) -> Arenas {
+    let placer = Placer::new(lifetimes, accesses, largest, align);
+    let never = vec![false; accesses.len()];
+    let may_mix: Vec<_> = accesses.iter().map(Access::may_mix).collect();
+    let start = [placer.slots(), placer.apart()].into_iter().min_by_key(Placed::total);
+    let mut best = placer.improve(start.unwrap_or_else(|| placer.empty()), 0, &never);
+    if best.total() > enough {
+        best = placer.improve(best, enough, &may_mix);
+    }
+    if best.total() > enough {
+        // From the other end.
+        let mixed = placer.improve(placer.together(&may_mix), enough, &may_mix);
+        best = if mixed.total() < best.total() { mixed } else { best };
+    }
+    best.into_arenas()
+}
+
+/// A placement that is being made.
+#[derive(Clone)]
+struct Placed {
+    /// For each value that has been placed, its arena and where it begins there.
+    of: Vec<Option<(usize, usize)>>,
+    sizes: Vec<usize>,
+    /// Which accesses mix.
+    mixing: Vec<bool>,
+}
+
+impl Placed {
     fn total(&self) -> usize {
         self.sizes.iter().sum()
     }
-}
 
-/// As [`place`], in as many arenas as it takes to keep values from sharing one that live at once and of which each names
-/// the other in `apart`: what one dispatch reads and what it writes, which WebGPU forbids to be parts of one buffer. The
-/// largest value is placed first, each where its arena grows least; which of several such places, and now and then any
-/// place, is tried out in a number of rounds that always draw the same. It never takes more than [`assign`].
-pub(crate) fn place_apart(lifetimes: &[Lifetime], apart: &[Vec<usize>], align: usize) -> Arenas {
-    let mut order: Vec<usize> = (0..lifetimes.len()).collect();
-    order.sort_by_key(|&i| (Reverse(lifetimes[i].size), lifetimes[i].first));
-    let mut draws = Draws(1);
-    // An arena of values that are never alive at the same step is a slot.
-    let slots = assign(lifetimes);
-    let mut best = Arenas { of: slots.of.into_iter().map(|slot| (slot, 0)).collect(), sizes: slots.sizes };
-    let least = lower_bound(lifetimes);
-    // The more values, the fewer rounds, for each takes time by their square.
-    let rounds = (1 << 23) / (lifetimes.len() * lifetimes.len()).max(1 << 13);
-    for _ in 0..rounds {
-        if best.total() <= least {
-            break;
-        }
-        let drawn = place_apart_by(&order, lifetimes, apart, align, |growths| {
-            let any = draws.below(8) == 0;
-            let count = growths.iter().filter(|&&growth| any || growth == growths[0]).count();
-            draws.below(count)
-        });
-        if drawn.total() < best.total() {
-            best = drawn;
-        }
+    /// The arenas that something is in.
+    fn into_arenas(self) -> Arenas {
+        let mut count = 0;
+        let mut number = |&size: &usize| {
+            count += usize::from(size > 0);
+            count - usize::from(size > 0)
+        };
+        let numbers: Vec<_> = self.sizes.iter().map(&mut number).collect();
+        let renumbered = |(arena, offset): (usize, usize)| (numbers[arena], offset);
+        let of = self.of.into_iter().flatten().map(renumbered).collect();
+        Arenas { of, sizes: self.sizes.into_iter().filter(|&size| size > 0).collect() }
     }
-    best
+
+    fn mixing_count(&self) -> usize {
+        self.mixing.iter().filter(|&&mixes| mixes).count()
+    }
+
+    fn is_in(&self, value: usize, arena: usize) -> bool {
+        self.of[value].is_some_and(|(of, _)| of == arena)
+    }
 }
 
-/// Places values in this order, where `choose` picks a place by how much each makes its arena grow, in rising order.
-fn place_apart_by(
-    order: &[usize],
-    lifetimes: &[Lifetime],
-    apart: &[Vec<usize>],
+/// What [`place_apart`] finds placements with: from one, a few values that are written near each other are taken out and put
+/// back where that costs least, one after another, in a number of rounds that always draw the same; what is no worse is
+/// kept (Shaw, *Using Constraint Programming and Local Search Methods to Solve Vehicle Routing Problems*, 1998).
+struct Placer<'a> {
+    lifetimes: &'a [Lifetime],
+    accesses: &'a [Access],
+    largest: usize,
     align: usize,
-    mut choose: impl FnMut(&[usize]) -> usize,
-) -> Arenas {
-    let mut arenas = Arenas { of: vec![(usize::MAX, 0); lifetimes.len()], sizes: Vec::new() };
-    // Those placed so far in each arena, by where they begin.
-    let mut placed: Vec<Vec<usize>> = Vec::new();
-    for &i in order {
-        let size = lifetimes[i].size;
-        let mut places = vec![(size, placed.len(), 0)];
-        for (arena, tenants) in placed.iter().enumerate() {
-            if apart[i].iter().all(|&j| arenas.of[j].0 != arena) {
-                let alive = tenants.iter().filter(|&&j| lifetimes[i].overlaps(&lifetimes[j]));
-                let taken = alive.map(|&j| (arenas.of[j].1, lifetimes[j].size));
-                let offset = gap(size, taken, align);
-                places.push(((offset + size).saturating_sub(arenas.sizes[arena]), arena, offset));
+    /// The most that is alive at one step.
+    least: usize,
+    steps: usize,
+    /// For each value, the accesses by which another is read where it is written, or written where it is read, and that
+    /// other.
+    others: Vec<Vec<(usize, usize)>>,
+}
+
+impl<'a> Placer<'a> {
+    fn new(lifetimes: &'a [Lifetime], accesses: &'a [Access], largest: usize, align: usize) -> Self {
+        let mut others = vec![Vec::new(); lifetimes.len()];
+        for (i, access) in accesses.iter().enumerate() {
+            for &read in &access.reads {
+                for &written in &access.writes {
+                    others[read].push((i, written));
+                    others[written].push((i, read));
+                }
             }
         }
-        places.sort_unstable();
-        let growths: Vec<_> = places.iter().map(|&(growth, ..)| growth).collect();
-        let (growth, arena, offset) = places[choose(&growths)];
-        if arena == placed.len() {
-            placed.push(Vec::new());
-            arenas.sizes.push(0);
-        }
-        arenas.sizes[arena] += growth;
-        let at = placed[arena].partition_point(|&j| arenas.of[j].1 <= offset);
-        placed[arena].insert(at, i);
-        arenas.of[i] = (arena, offset);
+        let steps = lifetimes.iter().map(|l| l.last + 1).max().unwrap_or(0);
+        Placer { lifetimes, accesses, largest, align, least: lower_bound(lifetimes), steps, others }
     }
-    arenas
+
+    fn empty(&self) -> Placed {
+        let of = vec![None; self.lifetimes.len()];
+        Placed { of, sizes: Vec::new(), mixing: vec![false; self.accesses.len()] }
+    }
+
+    /// An arena of values that are never alive at the same step is a slot.
+    fn slots(&self) -> Placed {
+        let Slots { of, sizes } = assign(self.lifetimes);
+        Placed { of: of.into_iter().map(|slot| Some((slot, 0))).collect(), sizes, ..self.empty() }
+    }
+
+    /// One after another, the largest first, so that none mixes.
+    fn apart(&self) -> Placed {
+        let mut order: Vec<usize> = (0..self.lifetimes.len()).collect();
+        order.sort_by_key(|&i| (Reverse(self.lifetimes[i].size), self.lifetimes[i].first));
+        let (mut placed, mut draws) = (self.empty(), Draws(1));
+        let never = placed.mixing.clone();
+        order.into_iter().for_each(|i| self.put(i, &mut placed, &never, 0, &mut draws));
+        placed
+    }
+
+    /// All in one arena, but for what does not fit there and what accesses write that may not mix.
+    fn together(&self, may_mix: &[bool]) -> Placed {
+        let Arena { offsets, size } = place(self.lifetimes, self.align);
+        let of = offsets.iter().map(|&offset| Some((0, offset))).collect();
+        let mixes = |(access, may_mix): (&Access, &bool)| {
+            *may_mix && !access.reads.is_empty() && !access.writes.is_empty()
+        };
+        let mixing = self.accesses.iter().zip(may_mix).map(mixes).collect();
+        let mut placed = Placed { of, sizes: vec![size], mixing };
+        let strict = self.accesses.iter().zip(may_mix).filter(|(_, may_mix)| !**may_mix);
+        let written = strict.flat_map(|(access, _)| access.writes.iter().copied());
+        let is_past = |&i: &usize| offsets[i] + self.lifetimes[i].size > self.largest;
+        let mut moved: Vec<_> = (0..self.lifetimes.len()).filter(is_past).chain(written).collect();
+        moved.sort_unstable();
+        moved.dedup();
+        self.take(&moved, &mut placed);
+        let mut draws = Draws(1);
+        moved.into_iter().for_each(|i| self.put(i, &mut placed, may_mix, 0, &mut draws));
+        placed
+    }
+
+    /// Smaller is better. While all takes more than enough, the fewer values keep an arena from being smaller, the better:
+    /// several may have to move before any is.
+    fn rank(&self, placed: &Placed, enough: usize) -> (usize, usize, usize) {
+        let (total, mixing) = (placed.total(), placed.mixing_count());
+        if total <= enough {
+            return (enough, mixing, total);
+        }
+        let ends = placed.of.iter().zip(self.lifetimes).filter_map(|(of, l)| Some((of.as_ref()?, l.size)));
+        let topmost = ends.filter(|((arena, offset), size)| offset + size == placed.sizes[*arena]).count();
+        (total, topmost, mixing)
+    }
+
+    /// The best that was found from here on, where only these may mix.
+    fn improve(&self, mut best: Placed, enough: usize, may_mix: &[bool]) -> Placed {
+        let mut draws = Draws(1);
+        // The more values, the fewer rounds.
+        let rounds = (1 << 19) / self.lifetimes.len().max(1 << 8);
+        let mut rank = self.rank(&best, enough);
+        for _ in 0..rounds {
+            // One has to mix, or this would not have been asked for.
+            if best.total() <= self.least.max(enough) && best.mixing_count() <= 1 {
+                break;
+            }
+            let first = draws.below(self.steps);
+            let last = first + draws.below(8);
+            let is_written = |&i: &usize| (first..=last).contains(&self.lifetimes[i].first);
+            let mut taken: Vec<usize> = (0..self.lifetimes.len()).filter(is_written).collect();
+            for at in (1..taken.len()).rev() {
+                taken.swap(at, draws.below(at + 1));
+            }
+            let price = self.least >> draws.below(16);
+            let mut placed = best.clone();
+            self.take(&taken, &mut placed);
+            for i in taken {
+                self.put(i, &mut placed, may_mix, price, &mut draws);
+            }
+            let drawn = self.rank(&placed, enough);
+            if drawn <= rank {
+                (best, rank) = (placed, drawn);
+            }
+        }
+        best
+    }
+
+    fn take(&self, values: &[usize], placed: &mut Placed) {
+        for &i in values {
+            placed.of[i] = None;
+        }
+        placed.sizes.fill(0);
+        for (of, lifetime) in placed.of.iter().zip(self.lifetimes) {
+            if let Some((arena, offset)) = of {
+                placed.sizes[*arena] = placed.sizes[*arena].max(offset + lifetime.size);
+            }
+        }
+        for &(access, _) in values.iter().flat_map(|&i| &self.others[i]) {
+            let Access { reads, writes } = &self.accesses[access];
+            let arenas = || writes.iter().filter_map(|&i| placed.of[i]);
+            placed.mixing[access] = arenas().any(|(arena, _)| reads.iter().any(|&i| placed.is_in(i, arena)));
+        }
+    }
+
+    /// Places a value in the arena that grows least, where one more access that mixes counts like growth by `price`.
+    fn put(&self, i: usize, placed: &mut Placed, may_mix: &[bool], price: usize, draws: &mut Draws) {
+        let lifetime = &self.lifetimes[i];
+        let alive = placed.of.iter().zip(self.lifetimes).filter(|(_, l)| lifetime.overlaps(l));
+        let mut taken: Vec<_> = alive.filter_map(|(of, l)| Some((*of.as_ref()?, l.size))).collect();
+        taken.sort_unstable();
+        // One that nothing is in serves as a new one.
+        let new = placed.sizes.iter().position(|&size| size == 0).unwrap_or(placed.sizes.len());
+        let mut places = vec![(lifetime.size, new, 0)];
+        for (arena, &end) in placed.sizes.iter().enumerate().filter(|(_, end)| **end > 0) {
+            if let Some(mixes) = self.mixes(i, arena, placed, may_mix) {
+                let here = taken.iter().filter(|((of, _), _)| *of == arena);
+                let offset = gap(lifetime.size, here.map(|&((_, offset), size)| (offset, size)), self.align);
+                let growth = (offset + lifetime.size).saturating_sub(end);
+                if offset + lifetime.size <= self.largest {
+                    places.push((growth + mixes * price, arena, offset));
+                }
+            }
+        }
+        let least = places.iter().map(|place| place.0).min();
+        places.retain(|place| Some(place.0) == least);
+        let (_, arena, offset) = places[draws.below(places.len())];
+        if arena == placed.sizes.len() {
+            placed.sizes.push(0);
+        }
+        placed.sizes[arena] = placed.sizes[arena].max(offset + lifetime.size);
+        placed.of[i] = Some((arena, offset));
+        for &(access, other) in &self.others[i] {
+            placed.mixing[access] |= placed.is_in(other, arena);
+        }
+    }
+
+    /// How many more accesses mix if a value is placed in this arena; `None` where one may not.
+    fn mixes(&self, i: usize, arena: usize, placed: &Placed, may_mix: &[bool]) -> Option<usize> {
+        let (mut count, mut last) = (0, None);
+        for &(access, other) in &self.others[i] {
+            if placed.is_in(other, arena) && !placed.mixing[access] {
+                if !may_mix[access] {
+                    return None;
+                }
+                count += usize::from(last.replace(access) != Some(access));
+            }
+        }
+        Some(count)
+    }
 }
 
 /// Where so much fits in the smallest gap between what is taken, offsets and sizes in the order of offsets; else behind
@@ -328,41 +516,95 @@ mod tests {
         assert_eq!(place(&[], 16), Arena::default());
     }
 
-    /// Each value has to be apart from the one before it and the one behind it, where they live at once.
-    fn neighbours(lifetimes: &[Lifetime]) -> Vec<Vec<usize>> {
-        let are_apart = |i: usize, j: usize| i.abs_diff(j) == 1 && lifetimes[i].overlaps(&lifetimes[j]);
-        let all = || 0..lifetimes.len();
-        all().map(|i| all().filter(|&j| are_apart(i, j)).collect()).collect()
+    /// Each step reads what the one before it has written, where both values live at once.
+    fn handing_on(lifetimes: &[Lifetime]) -> Vec<Access> {
+        let pairs = (1..lifetimes.len()).filter(|&i| lifetimes[i].overlaps(&lifetimes[i - 1]));
+        pairs.map(|i| Access { reads: vec![i - 1], writes: vec![i] }).collect()
+    }
+
+    /// The accesses of those that read and write parts of one arena.
+    fn mixing(arenas: &Arenas, accesses: &[Access]) -> Vec<Access> {
+        let arena = |&value: &usize| arenas.of[value].0;
+        let mixes = |access: &&Access| {
+            access.reads.iter().any(|read| access.writes.iter().any(|written| arena(read) == arena(written)))
+        };
+        accesses.iter().filter(mixes).cloned().collect()
+    }
+
+    fn assert_apart(lifetimes: &[Lifetime], arenas: &Arenas, align: usize) {
+        for (i, a) in lifetimes.iter().enumerate() {
+            let (arena, offset) = arenas.of[i];
+            assert!(offset % align == 0 && offset + a.size <= arenas.sizes[arena]);
+            for (j, b) in lifetimes.iter().enumerate().skip(i + 1) {
+                let (other, other_offset) = arenas.of[j];
+                let is_apart = offset + a.size <= other_offset || other_offset + b.size <= offset;
+                assert!(arena != other || is_apart || !a.overlaps(b) || a.size == 0 || b.size == 0);
+            }
+        }
     }
 
     #[test]
-    fn arenas_keep_apart_what_may_not_share_one() {
+    fn steps_mix_where_it_takes_that_and_where_they_may() {
+        let total = |arenas: &Arenas| arenas.sizes.iter().sum::<usize>();
+        let mut count = 0;
         for (seed, align) in [(1, 1), (2, 1), (3, 16), (4, 16)] {
-            let lifetimes = scattered(seed);
-            let apart = neighbours(&lifetimes);
-            let arenas = place_apart(&lifetimes, &apart, align);
-            assert!(arenas.total() >= lower_bound(&lifetimes));
-            assert!(arenas.total() <= assign(&lifetimes).sizes.iter().sum());
-            for (i, a) in lifetimes.iter().enumerate() {
-                let (arena, offset) = arenas.of[i];
-                assert!(offset % align == 0 && offset + a.size <= arenas.sizes[arena]);
-                for (j, b) in lifetimes.iter().enumerate().skip(i + 1) {
-                    let (other, other_offset) = arenas.of[j];
-                    let is_apart = offset + a.size <= other_offset || other_offset + b.size <= offset;
-                    assert!(arena != other || is_apart || !a.overlaps(b) || a.size == 0 || b.size == 0);
-                    assert!(arena != other || !apart[i].contains(&j), "{i} and {j}");
-                }
+            let sizes: Vec<_> = scattered(seed).iter().map(|lifetime| lifetime.size + 1).collect();
+            let lifetimes = chain(&sizes);
+            let mut accesses = handing_on(&lifetimes);
+            // Every third step reads something twice.
+            accesses.iter_mut().step_by(3).for_each(|access| access.reads.push(access.reads[0]));
+            let least = lower_bound(&lifetimes);
+            let apart = place_apart(&lifetimes, &accesses, usize::MAX, usize::MAX, align);
+            assert_eq!(mixing(&apart, &accesses), []);
+            assert!(total(&apart) <= assign(&lifetimes).sizes.iter().sum());
+            let mixed = place_apart(&lifetimes, &accesses, least, usize::MAX, align);
+            let mixing = mixing(&mixed, &accesses);
+            assert!(total(&mixed) <= total(&apart));
+            assert!(mixing.iter().all(Access::may_mix));
+            count += mixing.len();
+            assert_eq!(place_apart(&lifetimes, &accesses, least, usize::MAX, align), mixed);
+            for arenas in [apart, mixed] {
+                assert!(total(&arenas) >= least);
+                assert_apart(&lifetimes, &arenas, align);
             }
-            assert_eq!(place_apart(&lifetimes, &apart, align), arenas);
         }
-        assert_eq!(place_apart(&[], &[], 16), Arenas::default());
+        assert!(count > 0);
+        assert_eq!(place_apart(&[], &[], 0, usize::MAX, 16), Arenas::default());
+    }
+
+    #[test]
+    fn no_arena_is_larger_than_it_may_be() {
+        let lifetimes =
+            [(0, 100), (1, 60), (1, 60)].map(|(step, size)| Lifetime { first: step, last: step, size });
+        assert_eq!(place_apart(&lifetimes, &[], 120, 120, 1).sizes, [120]);
+        let mut sizes = place_apart(&lifetimes, &[], 120, 119, 1).sizes;
+        sizes.sort_unstable();
+        assert_eq!(sizes, [60, 100]);
     }
 
     #[test]
     fn a_chain_takes_turns_in_two_arenas() {
         let lifetimes = chain(&[100, 80, 60, 40, 20, 90, 10]);
-        let arenas = place_apart(&lifetimes, &neighbours(&lifetimes), 1);
+        let arenas = place_apart(&lifetimes, &handing_on(&lifetimes), usize::MAX, usize::MAX, 1);
         assert_eq!(arenas.sizes, [100, 90]);
+    }
+
+    #[test]
+    fn as_few_steps_mix_as_is_enough() {
+        // Apart, the second 60 has to lie beside the 100 in an arena of its own.
+        let lifetimes = chain(&[100, 10, 60, 60]);
+        let mut accesses = handing_on(&lifetimes);
+        let of = |accesses: &[Access], enough| {
+            let arenas = place_apart(&lifetimes, accesses, enough, usize::MAX, 1);
+            assert_apart(&lifetimes, &arenas, 1);
+            (arenas.sizes.iter().sum::<usize>(), mixing(&arenas, accesses))
+        };
+        assert_eq!(of(&accesses, 160), (160, vec![]));
+        assert_eq!(of(&accesses, 130), (130, accesses[2..].to_vec()));
+        assert_eq!(of(&accesses, 120), (120, accesses.clone()));
+        // What is read twice may not be writable.
+        accesses[2].reads = vec![2; 2];
+        assert_eq!(of(&accesses, 130), (160, vec![]));
     }
 
     #[test]

@@ -103,6 +103,26 @@ fn every_kernel_is_valid_and_translates() {
     assert!(kernels.len() > 100, "only {} kernels", kernels.len());
 }
 
+/// A dispatch that reads and writes parts of one buffer declares both writable.
+#[test]
+fn every_kernel_may_write_what_it_reads() {
+    let failure = |(op, kernel): &(&str, Kernel)| {
+        let reads: Vec<_> = (0..kernel.reads()).collect();
+        let writable = kernel.clone().writable(&reads);
+        let declared = |access| writable.source().matches(&format!("var<storage, {access}>")).count();
+        let textures = reads.iter().filter(|&&read| !writable.is_writable(read)).count();
+        let of_textures = writable.source().matches(", read>;").count();
+        let problem = if declared("read") > 0 || textures != of_textures {
+            Some(format!("{} read-only buffers and {textures} textures of {of_textures}", declared("read")))
+        } else {
+            check(writable.source(), kernel.reads() + kernel.writes(), kernel.needs_subgroups()).err()
+        };
+        problem.map(|problem| format!("{op}, kernel '{}': {problem}", kernel.name()))
+    };
+    let failures: Vec<_> = kernels().iter().filter_map(failure).collect();
+    assert!(failures.is_empty(), "{}:\n{}", failures.len(), failures.join("\n"));
+}
+
 #[test]
 fn every_file_is_part_of_a_kernel() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");

@@ -1,9 +1,11 @@
 //! Whole networks by the kernels that the rules choose for hardware GPUs, whichever adapter runs them. Each layer alone is held
-//! to its bound around the CPU's result, and the network as a whole to the same bits as its layers one after another.
+//! to its bound around the CPU's result, and the network as a whole to the same bits as its layers one after another, however
+//! its values share buffers.
 
 use std::collections::BTreeSet;
 
 use super::device::GpuDevice;
+use super::memory::{ENOUGH, Placement};
 use super::operands::record_on;
 use super::plan::GpuPlan;
 use super::recording::Recording;
@@ -22,23 +24,31 @@ fn device() -> GpuDevice {
     device.unwrap().expect("the tests need a GPU adapter")
 }
 
-/// The outputs of a graph, and the names of the kernels that computed them; `alter` is given what is dispatched.
+/// The outputs of a graph, the names of the kernels that computed them, and how many dispatches read and wrote parts of one
+/// buffer: as many as it takes for no more than `enough` times the least. `alter` is given what is dispatched.
 fn run(
     device: &GpuDevice,
     graph: &Graph,
     inputs: &[Tensor],
+    enough: f64,
     alter: impl Fn(&mut Recording),
-) -> (Vec<Tensor>, BTreeSet<String>) {
+) -> (Vec<Tensor>, BTreeSet<String>, usize) {
     let options = PlanOptions::default();
     let recording = Recording::new(device.device().limits(), false);
     let (mut recording, from, to) = record_on(recording, graph, &options, &[]).unwrap();
     alter(&mut recording);
     let kernels = recording.dispatches.iter().map(|dispatch| dispatch.kernel.name().to_string()).collect();
     let infos = graph.outputs().iter().map(|value| graph.value(*value).info.clone());
+    let placement = Placement::new(&recording, &to, enough);
+    let mut declared = recording.clone();
+    placement.declare(&mut declared);
+    let both = declared.dispatches.iter().zip(&recording.dispatches);
+    let mixing = both.filter(|(declared, plain)| declared.kernel != plain.kernel).count();
     let outputs = pollster::block_on(async {
-        GpuPlan::build(device, &recording, &from, &to, infos, &options).await?.run(inputs, true).await
+        let plan = GpuPlan::build_placed(device, recording, &placement, &from, &to, infos, &options).await?;
+        plan.run(inputs, true).await
     });
-    (outputs.unwrap(), kernels)
+    (outputs.unwrap(), kernels, mixing)
 }
 
 fn bits(tensor: &Tensor) -> Vec<u32> {
@@ -49,8 +59,9 @@ fn input(info: &Info) -> Tensor {
     Tensor::new(info.shape.to_vec(), numbers(info.shape.elements())).unwrap()
 }
 
-/// The names of the kernels that a network takes, or what is wrong with it.
-fn check(network: &Graph, alter: impl Fn(&mut Recording)) -> Result<BTreeSet<String>, String> {
+/// The names of the kernels that a network takes, and how many of its dispatches read and write parts of one buffer where that
+/// is most and where it is least; or what is wrong with it.
+fn check(network: &Graph, alter: impl Fn(&mut Recording)) -> Result<(BTreeSet<String>, [usize; 2]), String> {
     let device = device();
     let graph = optimize(network, &Passes::default()).unwrap();
     let mut values: Vec<_> = graph.values().iter().map(|value| value.constant.clone()).collect();
@@ -61,7 +72,7 @@ fn check(network: &Graph, alter: impl Fn(&mut Recording)) -> Result<BTreeSet<Str
     for node in graph.nodes() {
         let operands = node.inputs.iter().map(|id| id.and_then(|id| values[id.index()].clone())).collect();
         let (layer, inputs) = alone(&graph, node, &operands).unwrap();
-        let (outputs, kernels) = run(&device, &layer, &inputs, &alter);
+        let (outputs, kernels, _) = run(&device, &layer, &inputs, ENOUGH, &alter);
         let expected = reference(&layer, &inputs).unwrap();
         let names: Vec<_> = kernels.iter().map(String::as_str).collect();
         let bounds = bounds(&node.op, &operands, &expected, &names).unwrap();
@@ -76,14 +87,19 @@ fn check(network: &Graph, alter: impl Fn(&mut Recording)) -> Result<BTreeSet<Str
             values[id.index()] = Some(output);
         }
     }
-    let (outputs, kernels) = run(&device, &graph, &inputs, &alter);
-    for (id, output) in graph.outputs().iter().zip(&outputs) {
-        let layer_by_layer = values[id.index()].as_ref().unwrap();
-        if bits(output) != bits(layer_by_layer) {
-            return Err("the whole differs from its layers".into());
+    let whole = |enough| {
+        let (outputs, kernels, mixing) = run(&device, &graph, &inputs, enough, &alter);
+        for (id, output) in graph.outputs().iter().zip(&outputs) {
+            let layer_by_layer = values[id.index()].as_ref().unwrap();
+            if bits(output) != bits(layer_by_layer) {
+                return Err("the whole differs from its layers".to_string());
+            }
         }
-    }
-    Ok(kernels)
+        Ok((kernels, mixing))
+    };
+    let ((_, most), (_, least)) = (whole(1.0)?, whole(f64::INFINITY)?);
+    let (kernels, _) = whole(ENOUGH)?;
+    Ok((kernels, [most, least]))
 }
 
 fn assert_takes(kernels: &BTreeSet<String>, expected: &[&str]) {
@@ -94,7 +110,7 @@ fn assert_takes(kernels: &BTreeSet<String>, expected: &[&str]) {
 
 #[test]
 fn lenet5() {
-    let kernels = check(&zoo::lenet5().unwrap().with_batch(3).unwrap(), |_| ()).unwrap();
+    let (kernels, _) = check(&zoo::lenet5().unwrap().with_batch(3).unwrap(), |_| ()).unwrap();
     assert_takes(&kernels, &["conv_stem", "pool_row", "gemm_row_4"]);
 }
 
@@ -122,7 +138,8 @@ fn a_residual_network() {
         .linear(10)
         .softmax()
         .build();
-    let kernels = check(&network.unwrap().with_batch(3).unwrap(), |_| ()).unwrap();
+    let (kernels, [most, least]) = check(&network.unwrap().with_batch(3).unwrap(), |_| ()).unwrap();
+    assert!(most > 0 && least == 0, "{most} and {least} dispatches read and write parts of one buffer");
     let convolutions = ["conv_stem", "conv_winograd_4", "conv_winograd_4_output", "conv_depthwise"];
     assert_takes(&kernels, &convolutions);
     assert_takes(&kernels, &["gemm_tiled_32", "pool_row", "reduce_group_4"]);

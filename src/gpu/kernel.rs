@@ -126,6 +126,23 @@ impl Kernel {
         self.note("slope", name)
     }
 
+    /// Declares these of the buffers it reads, by their number from 0, as `read_write`: WebGPU lets a dispatch read one part
+    /// of a buffer and write another where it may write both.
+    #[must_use]
+    pub fn writable(mut self, reads: &[usize]) -> Self {
+        for &read in reads {
+            let [read_only, writable] = ["read", "read_write"].map(|access| declaration(read, access));
+            self.source = self.source.replacen(&read_only, &writable, 1);
+        }
+        let names: Vec<_> = reads.iter().map(|read| read.to_string()).collect();
+        if names.is_empty() { self } else { self.note("writable", names.join(" ")) }
+    }
+
+    /// Whether the buffer that it reads under this number is declared as `read_write`.
+    pub fn is_writable(&self, read: usize) -> bool {
+        self.source.contains(&declaration(read, "read_write"))
+    }
+
     fn note(mut self, name: &str, value: impl ToString) -> Self {
         self.constants.push((name.into(), value.to_string()));
         self
@@ -160,6 +177,11 @@ impl Kernel {
     pub fn writes(&self) -> usize {
         self.writes
     }
+}
+
+/// How a file declares the buffer that is read under this number.
+fn declaration(read: usize, access: &str) -> String {
+    format!("@binding({}) var<storage, {access}> ", read + 1)
 }
 
 /// A WGSL expression for exactly this value. WGSL has no literals for infinities, and shaders may assume that there are

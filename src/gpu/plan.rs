@@ -5,7 +5,7 @@ use futures_intrusive::sync::Mutex;
 
 use super::device::GpuDevice;
 use super::kernel::Kernel;
-use super::memory::{Fence, Memory, Span, check_limits};
+use super::memory::{ENOUGH, Fence, Memory, Placement, Span, check_limits};
 use super::operands::record;
 use super::recording::{BufferId, Recording};
 use super::transfer;
@@ -53,7 +53,7 @@ impl GpuPlan {
         let choices = Vec::new();
         let (recording, inputs, outputs) = record(device, graph, options, &choices)?;
         let infos = graph.outputs().iter().map(|value| graph.value(*value).info.clone());
-        let plan = Self::build(device, &recording, &inputs, &outputs, infos, options).await?;
+        let plan = Self::build(device, recording, &inputs, &outputs, infos, options).await?;
         tracing::debug!(
             network = graph.name(),
             device = device.info().name,
@@ -67,20 +67,40 @@ impl GpuPlan {
     /// Gives a recording memory, pipelines and bind groups.
     pub(super) async fn build(
         device: &GpuDevice,
-        recording: &Recording,
+        recording: Recording,
+        inputs: &[BufferId],
+        outputs: &[BufferId],
+        infos: impl Iterator<Item = Info>,
+        options: &PlanOptions,
+    ) -> Result<Self> {
+        // Software adapters keep what is large in images, and would have to compile every other form of a kernel.
+        let enough = if recording.software { f64::INFINITY } else { ENOUGH };
+        let placement = Placement::new(&recording, outputs, enough);
+        Self::build_placed(device, recording, &placement, inputs, outputs, infos, options).await
+    }
+
+    /// As [`Self::build`], with what is computed in these places.
+    pub(super) async fn build_placed(
+        device: &GpuDevice,
+        mut recording: Recording,
+        placement: &Placement,
         inputs: &[BufferId],
         outputs: &[BufferId],
         infos: impl Iterator<Item = Info>,
         options: &PlanOptions,
     ) -> Result<Self> {
         device.check_alive()?;
-        check_limits(recording, options)?;
+        check_limits(&recording, options)?;
 
-        let pipelines = device.pipelines(recording, options.checked).await?;
+        // What a checked plan computes shares nothing.
+        if !options.checked {
+            placement.declare(&mut recording);
+        }
+        let pipelines = device.pipelines(&recording, options.checked).await?;
 
         let (parts, outcome) = device.scoped(|| {
-            let memory = Memory::allocate(device, recording, outputs, options)?;
-            let steps = steps(device, recording, &memory, pipelines);
+            let memory = Memory::allocate(device, &recording, placement, options)?;
+            let steps = steps(device, &recording, &memory, pipelines);
             Ok((memory, steps))
         });
         outcome.await?;
@@ -413,7 +433,7 @@ mod tests {
             let kernel = Kernel::new("copier", COPIER, 1, 1);
             recording.dispatch(kernel, &[count, 0, 0, 0], &[x], &[y], [8, 1, 1])?;
             let infos = [Info::f32(Shape::new([4])?)];
-            let plan = GpuPlan::build(&device, &recording, &[x], &[y], infos.into_iter(), &options).await?;
+            let plan = GpuPlan::build(&device, recording, &[x], &[y], infos.into_iter(), &options).await?;
             let outputs = plan.run(&[Tensor::new([4], vec![1f32, 2.0, 3.0, 4.0])?], true).await?;
             Ok(outputs[0].clone())
         })
@@ -446,7 +466,7 @@ mod tests {
             let y = image::unpack("y", packed, &layout, &mut recording).unwrap();
             let infos = [Info::f32(tensor.shape().clone())].into_iter();
             let options = PlanOptions { checked, ..PlanOptions::default() };
-            let plan = GpuPlan::build(&device, &recording, &[x], &[y], infos, &options).await.unwrap();
+            let plan = GpuPlan::build(&device, recording, &[x], &[y], infos, &options).await.unwrap();
             let outputs = plan.run(&[tensor], true).await.unwrap();
             outputs[0].values::<f32>().unwrap().to_vec()
         })
@@ -460,6 +480,59 @@ mod tests {
         // A workgroup packs 64 texels; the last one has pixels 256 to 299 of all channels.
         let values = packed(1, true);
         assert!(values.iter().enumerate().all(|(i, value)| value.is_nan() == (i % 300 >= 256)), "{values:?}");
+    }
+
+    /// An input's first 640 elements, again and again, by way of values of which two have to lie in one buffer for what is
+    /// least, where the kernel's text says so of its input.
+    fn handed_on(declaration: &str, enough: f64) -> Result<Tensor> {
+        let wgsl = "
+            @group(0) @binding(0) var<uniform> counts: vec2<u32>;
+            DECLARATION
+            @group(0) @binding(2) var<storage, read_write> output: array<f32>;
+            @compute @workgroup_size(64)
+            fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+                if id.x < counts.y { output[id.x] = input[id.x % counts.x]; }
+            }";
+        let kernel = Kernel::new("repeat", &wgsl.replace("DECLARATION", declaration), 1, 1);
+        pollster::block_on(async {
+            let device =
+                GpuDevice::open(|_| true, &Default::default()).await?.expect("the tests need a GPU adapter");
+            let mut recording = Recording::new(device.device().limits(), false);
+            let sizes = [6400, 6400, 640, 3840, 3840];
+            let input = recording.input("0", sizes[0]);
+            let mut last = input;
+            for (i, pair) in sizes.windows(2).enumerate() {
+                let next = recording.computed(format!("{}", i + 1), pair[1]);
+                let counts = [pair[0] as u32, pair[1] as u32, 0, 0];
+                recording.dispatch(kernel.clone(), &counts, &[last], &[next], [100, 1, 1])?;
+                last = next;
+            }
+            let placement = Placement::new(&recording, &[last], enough);
+            let infos = [Info::f32(Shape::new([3840])?)].into_iter();
+            let options = PlanOptions::default();
+            let (from, to) = ([input], [last]);
+            let plan = GpuPlan::build_placed(&device, recording, &placement, &from, &to, infos, &options);
+            let x = Tensor::new([6400], (0..6400).map(|i| i as f32).collect())?;
+            Ok(plan.await?.run(&[x], true).await?[0].clone())
+        })
+    }
+
+    #[test]
+    fn a_dispatch_reads_and_writes_one_buffer_only_as_it_declares() {
+        let declaration = "@group(0) @binding(1) var<storage, read> input: array<f32>;";
+        // Which is not known for one that can be made writable.
+        let other = declaration.replace("storage, read", "storage,read");
+        for (declaration, enough) in
+            [(declaration, 1.0), (declaration, f64::INFINITY), (&other, f64::INFINITY)]
+        {
+            let output = handed_on(declaration, enough).unwrap();
+            let values = output.values::<f32>().unwrap();
+            assert!(values.iter().enumerate().all(|(i, &value)| value == (i % 640) as f32), "{enough}");
+        }
+        match handed_on(&other, 1.0) {
+            Err(Error::Device { reason, .. }) => assert!(reason.contains("STORAGE_READ"), "{reason}"),
+            unexpected => panic!("{unexpected:?}"),
+        }
     }
 
     #[test]

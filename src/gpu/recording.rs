@@ -88,7 +88,7 @@ pub(crate) struct Dispatch {
 }
 
 /// Dispatches in order, over buffers that are given memory later.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Recording {
     pub buffers: Vec<Buffer>,
     pub dispatches: Vec<Dispatch>,
@@ -140,6 +140,11 @@ impl Recording {
     pub fn nothing(&mut self) -> BufferId {
         let known = self.nothing.unwrap_or_else(|| self.words("nothing", vec![0; 4]));
         *self.nothing.insert(known)
+    }
+
+    /// Operands, and [`Self::nothing`] for those that are absent.
+    pub fn or_nothing<const N: usize>(&mut self, operands: [Option<BufferId>; N]) -> [BufferId; N] {
+        operands.map(|operand| operand.unwrap_or_else(|| self.nothing()))
     }
 
     /// A constant of f32 in another layout of so many words.

@@ -265,7 +265,7 @@ async fn time(
 ) -> Result<Option<Timing>> {
     let Candidate { choice, recording, inputs, outputs } = candidate;
     let infos = task.infos.iter().cloned();
-    let plan = GpuPlan::build(device, recording, inputs, outputs, infos, options).await?;
+    let plan = GpuPlan::build(device, recording.clone(), inputs, outputs, infos, options).await?;
     let actual = plan.run(task.inputs, false).await?;
     let kernels: Vec<_> = plan.kernels().collect();
     if !agrees(&task.expected, &actual, &(task.bounds)(&kernels)?) {

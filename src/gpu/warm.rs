@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use super::device::GpuDevice;
 use super::kernel::Kernel;
 use super::memory::{Kind, Region};
-use super::recording::{BufferId, Recording};
+use super::recording::{BufferId, Dispatch, Recording};
 
 /// Memory to bind in place of a plan's.
 pub(super) struct StandIns<'a> {
@@ -41,13 +41,12 @@ impl<'a> StandIns<'a> {
     /// All in one submission: the next one waits until the driver is through with the last.
     pub fn dispatch(&self, pipelines: &[(&Kernel, &wgpu::ComputePipeline)]) {
         let mut encoder = self.device.device().create_command_encoder(&Default::default());
-        // What is written has memory of its own: nothing may be both read and written by one dispatch.
-        let (mut reads, mut writes) = (HashMap::new(), HashMap::new());
+        let mut regions = HashMap::new();
         {
             let mut pass = encoder.begin_compute_pass(&Default::default());
             for (kernel, pipeline) in pipelines {
                 pass.set_pipeline(pipeline);
-                for bind_group in self.bind_groups(kernel, pipeline, &mut reads, &mut writes) {
+                for bind_group in self.bind_groups(kernel, pipeline, &mut regions) {
                     pass.set_bind_group(0, &bind_group, &[]);
                     pass.dispatch_workgroups(0, 1, 1);
                 }
@@ -61,25 +60,24 @@ impl<'a> StandIns<'a> {
         &self,
         kernel: &Kernel,
         pipeline: &wgpu::ComputePipeline,
-        reads: &mut HashMap<Kind, Region>,
-        writes: &mut HashMap<Kind, Region>,
+        regions: &mut HashMap<(Kind, Option<usize>), Region>,
     ) -> Vec<wgpu::BindGroup> {
-        let kinds = |ids: &[BufferId]| -> Vec<Kind> {
-            ids.iter().map(|id| Kind::of(&self.recording.buffers[id.0])).collect()
+        // What is written has memory of its own: nothing may be both read and written by one dispatch, or written twice.
+        let bound = |dispatch: &Dispatch| -> Vec<(Kind, Option<usize>)> {
+            let is_written = |i| i >= kernel.reads() || kernel.is_writable(i);
+            let stand_in = |(i, id): (usize, &BufferId)| {
+                (Kind::of(&self.recording.buffers[id.0]), is_written(i).then_some(i))
+            };
+            dispatch.reads.iter().chain(&dispatch.writes).enumerate().map(stand_in).collect()
         };
         let dispatches = self.recording.dispatches.iter().filter(|d| d.kernel == *kernel);
-        let bound: HashSet<_> = dispatches.map(|d| (kinds(&d.reads), kinds(&d.writes))).collect();
+        let bound: HashSet<_> = dispatches.map(bound).collect();
         let layout = pipeline.get_bind_group_layout(0);
-        let create = |kind: &Kind| Region::stand_in(self.device, *kind);
-        let bind_group = |(read, written): (Vec<Kind>, Vec<Kind>)| {
-            for kind in &read {
-                reads.entry(*kind).or_insert_with(|| create(kind));
+        let bind_group = |stand_ins: Vec<(Kind, Option<usize>)>| {
+            for &(kind, own) in &stand_ins {
+                regions.entry((kind, own)).or_insert_with(|| Region::stand_in(self.device, kind));
             }
-            for kind in &written {
-                writes.entry(*kind).or_insert_with(|| create(kind));
-            }
-            let regions =
-                read.iter().map(|kind| &reads[kind]).chain(written.iter().map(|kind| &writes[kind]));
+            let regions = stand_ins.iter().map(|stand_in| &regions[stand_in]);
             let resources =
                 std::iter::once(self.params.as_entire_binding()).chain(regions.map(Region::binding));
             let entry = |(i, resource)| wgpu::BindGroupEntry { binding: i as u32, resource };

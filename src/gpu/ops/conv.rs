@@ -107,9 +107,9 @@ impl Layer<'_> {
         }
     }
 
-    /// The bias and the residual; in the place of one that is absent, what its kernel reads anyway.
-    fn added(&self, stand_in: BufferId) -> [BufferId; 2] {
-        [self.bias, self.residual].map(|given| given.unwrap_or(stand_in))
+    /// What is bound as the bias and the residual.
+    fn added(&self, recording: &mut Recording) -> [BufferId; 2] {
+        recording.or_nothing([self.bias, self.residual])
     }
 }
 
@@ -204,7 +204,7 @@ pub(super) fn record(
         };
         let weight = operands.get(1, site, recording)?;
         let kernel = direct_kernel(layer.epilogue());
-        let [bias, residual] = layer.added(input);
+        let [bias, residual] = layer.added(recording);
         let reads = [input, weight, bias, residual];
         let groups = recording.linear(count, GROUP);
         return recording.dispatch(kernel, &params, &reads, &[output], groups);

@@ -56,7 +56,8 @@ pub(super) fn record(
     };
     let [input, weight] = [operands.get(0, site, recording)?, operands.get(1, site, recording)?];
     let bias = operands.optional(2, site, recording)?;
+    let kernel = kernel(bias.is_some(), op.activation);
     let groups = recording.linear(count, GROUP);
-    let reads = [input, weight, bias.unwrap_or(input)];
-    recording.dispatch(kernel(bias.is_some(), op.activation), &params, &reads, &[operands.result(0)], groups)
+    let [bias] = recording.or_nothing([bias]);
+    recording.dispatch(kernel, &params, &[input, weight, bias], &[operands.result(0)], groups)
 }

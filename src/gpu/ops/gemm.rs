@@ -334,7 +334,9 @@ pub(super) fn add_slices(
 ) -> Result<()> {
     let params = Params { slices: slices as u32, slice_step: count as u32, ..Params::new(1, count, slices) };
     let groups = recording.linear(count, 64);
-    recording.dispatch(reduce_kernel(&Form::default()), &params, &[partial; 3], &[output], groups)
+    let nothing = recording.nothing();
+    let reads = [partial, nothing, nothing];
+    recording.dispatch(reduce_kernel(&Form::default()), &params, &reads, &[output], groups)
 }
 
 /// The tiling for so many products: the variant asked for by name, else by [`rule`].
@@ -420,13 +422,14 @@ pub(super) fn dispatch(
     let multiply = |form: &Form, params: &Params, bias, residual, c, recording: &mut Recording| {
         let groups = tiling.groups(m, n, params.products as usize, recording);
         // An operand that is absent keeps its binding; its code is compiled away.
+        let [bias, residual] = recording.or_nothing([bias, residual]);
         match b {
             Source::Stored(b) => {
-                let reads = [a, b, Option::unwrap_or(bias, a), Option::unwrap_or(residual, a)];
+                let reads = [a, b, bias, residual];
                 recording.dispatch(kernel(name, tiling, access, form), params, &reads, &[c], groups)
             }
             Source::Patches { input, taps } | Source::Taps { input, taps } => {
-                let reads = [a, input, Option::unwrap_or(bias, a), Option::unwrap_or(residual, a), taps];
+                let reads = [a, input, bias, residual, taps];
                 recording.dispatch(kernel(name, tiling, access, form), params, &reads, &[c], groups)
             }
         }
@@ -462,7 +465,8 @@ pub(super) fn dispatch(
         slice_step: c_step[0] as u32,
         ..*params
     };
-    let reads = [partial, bias.unwrap_or(partial), residual.unwrap_or(partial)];
+    let [bias, residual] = recording.or_nothing([bias, residual]);
+    let reads = [partial, bias, residual];
     let groups = recording.linear(m * n * products, 64);
     recording.dispatch(reduce_kernel(form), &sum, &reads, &[c], groups)
 }

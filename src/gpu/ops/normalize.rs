@@ -103,8 +103,9 @@ pub(super) fn record(
         length: length as u32,
         padding: 0,
     };
-    let reads = [input, mean, inverse, scale.unwrap_or(input), bias.unwrap_or(input)];
-    let groups = recording.linear(count, GROUP);
     let kernel = apply(scale.is_some(), bias.is_some());
+    let [scale, bias] = recording.or_nothing([scale, bias]);
+    let reads = [input, mean, inverse, scale, bias];
+    let groups = recording.linear(count, GROUP);
     recording.dispatch(kernel, &params, &reads, &[operands.result(0)], groups)
 }

@@ -57,7 +57,7 @@ pub(super) fn record(layer: &Layer, slide: Slide, weight: BufferId, recording: &
         cells: Cells::new(layer.axes),
     };
     let kernel = kernel(slide, &layer.epilogue());
-    let [bias, residual] = layer.added(layer.input);
+    let [bias, residual] = layer.added(recording);
     let reads = [layer.input, weight, bias, residual];
     let groups = recording.linear(planes * slide.pieces(layer.axes), GROUP);
     recording.dispatch(kernel, &params, &reads, &[layer.output], groups)

@@ -135,7 +135,7 @@ impl<'a> Plan<'a> {
         ]
         .map(|n| n as u32);
         let kernel = kernel(&self.shape, &self.layer.epilogue());
-        let [bias, residual] = self.layer.added(input);
+        let [bias, residual] = self.layer.added(recording);
         let groups = recording.linear(images * down * across * blocks, 1);
         recording.dispatch(kernel, &params, &[input, weight, bias, residual], &[output], groups)
     }

@@ -172,7 +172,7 @@ impl<'a> Plan<'a> {
         let of_input = recording.computed(format!("{name} tiles"), self.words(channels));
         let of_output = recording.computed(format!("{name} products"), self.words(filters));
         let output_kernel = output_kernel(form, horizontal.output, &self.layer.epilogue());
-        let [bias, residual] = self.layer.added(of_output);
+        let [bias, residual] = self.layer.added(recording);
 
         for start in (0..self.layer.images).step_by(self.images) {
             let images = start..self.layer.images.min(start + self.images);
