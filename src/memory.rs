@@ -193,9 +193,9 @@ impl Access {
     }
 }
 
-/// As [`place`], in several arenas of at most `largest`: a step that reads and writes parts of one arena *mixes*, which costs. None mixes where
-/// all takes no more than `enough` without it; else as few as were found for that, and only those that may. It never takes
-/// more than [`assign`]. No value may be of size 0, or larger than an arena.
+/// As [`place`], in several arenas of at most `largest`: a step that reads and writes parts of one arena *mixes*, which
+/// costs. None mixes where all takes no more than `enough` without it; else as few as were found for that, and only those
+/// that may. It never takes more than [`assign`]. No value may be of size 0, or larger than an arena.
 pub(crate) fn place_apart(
     lifetimes: &[Lifetime],
     accesses: &[Access],

@@ -335,7 +335,7 @@ mod tests {
         let shape = &graph.value(graph.inputs()[0]).info.shape;
         let input = Tensor::new(shape.to_vec(), numbers(shape.elements())).expect("as many elements");
         let outputs = pollster::block_on(async {
-            GpuPlan::build(device, &recording, &from, &to, infos, &options).await?.run(&[input], true).await
+            GpuPlan::build(device, recording, &from, &to, infos, &options).await?.run(&[input], true).await
         });
         let outputs = outputs.expect("a network that runs");
         outputs[0].values::<f32>().expect("floats").iter().map(|value| value.to_bits()).collect()
