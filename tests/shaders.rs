@@ -103,24 +103,24 @@ fn every_kernel_is_valid_and_translates() {
     assert!(kernels.len() > 100, "only {} kernels", kernels.len());
 }
 
-/// A dispatch that reads and writes parts of one buffer declares both writable.
+/// A dispatch that reads and writes parts of one buffer declares both writable. Software adapters' never do.
 #[test]
-fn every_kernel_may_write_what_it_reads() {
+fn every_kernel_over_buffers_may_write_what_it_reads() {
     let failure = |(op, kernel): &(&str, Kernel)| {
         let reads: Vec<_> = (0..kernel.reads()).collect();
         let writable = kernel.clone().writable(&reads);
-        let declared = |access| writable.source().matches(&format!("var<storage, {access}>")).count();
-        let textures = reads.iter().filter(|&&read| !writable.is_writable(read)).count();
-        let of_textures = writable.source().matches(", read>;").count();
-        let problem = if declared("read") > 0 || textures != of_textures {
-            Some(format!("{} read-only buffers and {textures} textures of {of_textures}", declared("read")))
-        } else {
+        let read_only: Vec<_> = reads.into_iter().filter(|&read| !writable.is_writable(read)).collect();
+        let problem = if read_only.is_empty() && !writable.source().contains("var<storage, read>") {
             check(writable.source(), kernel.reads() + kernel.writes(), kernel.needs_subgroups()).err()
+        } else {
+            Some(format!("{read_only:?} stay read-only"))
         };
         problem.map(|problem| format!("{op}, kernel '{}': {problem}", kernel.name()))
     };
-    let failures: Vec<_> = kernels().iter().filter_map(failure).collect();
+    let kernels: Vec<_> = kernels().into_iter().filter(|(_, k)| !k.name().starts_with("image")).collect();
+    let failures: Vec<_> = kernels.iter().filter_map(failure).collect();
     assert!(failures.is_empty(), "{}:\n{}", failures.len(), failures.join("\n"));
+    assert!(kernels.len() > 100, "only {} kernels", kernels.len());
 }
 
 #[test]

@@ -4,7 +4,7 @@
 // channel are finite and meet weights of 0. They follow each other through the layers of an array, whose other layers hold
 // other values: WebGPU allows a dispatch to read some layers and write others. Weights have textures of their own.
 
-const LAYER_BITS = 6u;
+const LAYER_BITS = 3u;
 const WEIGHT_BITS = 11u;
 
 // Where a texel of a value is, of layers of so many rows, a power of two: column, row and layer.

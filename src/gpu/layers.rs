@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use crate::memory::{self, Lifetime};
 
-/// Texels in a row of a layer.
-pub(super) const WIDTH: u32 = 64;
+/// Texels in a row of a layer; `shaders/shared/image.wgsl` counts by it. With the least rows this is how much memory is given
+/// out at once: few, so that small images do not take many times what they hold.
+pub(super) const WIDTH: u32 = 8;
 /// Rows of a layer: the least that drivers round up to.
 pub(super) const LEAST_ROWS: u32 = 4;
 /// Texels that images share one texture for, 512 MiB: drivers refuse textures that are much larger, whatever their sizes.
@@ -117,8 +118,8 @@ mod tests {
     #[test]
     fn layers_are_as_small_as_there_are_enough_of() {
         let images = chain(&[1000, 5000, 300, 7000, 20]);
-        // 1000, 300 and 7000 are alive at once: 4, 2 and 28 layers of 256 texels, 2, 1 and 14 of 512.
-        for (most, rows, count) in [(256, 4, 34), (34, 4, 34), (33, 8, 17), (3, 128, 3)] {
+        // 1000, 300 and 7000 are alive at once: 32, 10 and 219 layers of 32 texels, 16, 5 and 110 of 64.
+        for (most, rows, count) in [(300, 4, 261), (261, 4, 261), (260, 8, 131), (3, 1024, 3)] {
             let layers = Layers::place(&images, &limits(most));
             assert_eq!((layers.rows, &layers.textures[..]), (rows, &[count][..]), "{most}");
             check(&layers, &images);
