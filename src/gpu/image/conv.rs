@@ -626,7 +626,7 @@ mod tests {
             for plane in [false, true] {
                 let sizes = Sizes { windows, plane, ..sizes(1, 1, 24, side, 3) };
                 let tile = choose(sizes, None, true);
-                assert!(tile.pixels % width == 0 && tile.pixels <= side, "{tile:?}");
+                assert!(tile.pixels.is_multiple_of(width) && tile.pixels <= side, "{tile:?}");
                 // As many invocations as it takes for all windows.
                 let windows = sizes.stored();
                 assert_eq!(windows, (side / 2, side / width));
