@@ -142,21 +142,23 @@ fn main(
                         members[wx] = select(members[wx], sums[f][p * WINDOW_X + wx], p == window);
                     }
                 }
-                let row = (image * params.filters + filter_ + f) * params.output_height + y;
-                let to = row * params.output_width + x + window;
-                for (var wx = 0u; wx < WINDOW_X; wx++) {
-                    var output_ = members[wx] + shifts[f];
-                    if HAS_RESIDUAL {
-                        output_ += load_residual(to);
+                if filter_ + f < params.filters {
+                    let row = (image * params.filters + filter_ + f) * params.output_height + y;
+                    let to = row * params.output_width + x + window;
+                    for (var wx = 0u; wx < WINDOW_X; wx++) {
+                        var output_ = members[wx] + shifts[f];
+                        if HAS_RESIDUAL {
+                            output_ += load_residual(to);
+                        }
+                        value = pool(value, activate4(output_), wy + wx == 0u);
                     }
-                    value = pool(value, activate4(output_), wy + wx == 0u);
-                }
-                for (var p = 0u; p < WINDOWS; p++) {
-                    held[f][p] = select(held[f][p], value, p == window);
-                }
-                if wy + 1u == WINDOW_Y && filter_ + f < params.filters {
-                    let last = filter_ + f + 1u == params.filters;
-                    store_output(to + moved, mask(pooled(value), last, params.last_lanes));
+                    for (var p = 0u; p < WINDOWS; p++) {
+                        held[f][p] = select(held[f][p], value, p == window);
+                    }
+                    if wy + 1u == WINDOW_Y {
+                        let last = filter_ + f + 1u == params.filters;
+                        store_output(to + moved, mask(pooled(value), last, params.last_lanes));
+                    }
                 }
             }
         }
