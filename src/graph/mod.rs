@@ -112,6 +112,14 @@ impl Graph {
         &self.outputs
     }
 
+    /// For each value how many operands it is, and outputs of the graph.
+    pub(crate) fn uses(&self) -> Vec<usize> {
+        let mut uses = vec![0; self.values.len()];
+        let read = self.nodes.iter().flat_map(|node| node.inputs.iter().flatten());
+        read.chain(&self.outputs).for_each(|id| uses[id.index()] += 1);
+        uses
+    }
+
     /// The value of this name, if there is one.
     pub fn find(&self, name: &str) -> Option<ValueId> {
         self.values.iter().position(|v| v.name == name).map(ValueId)

@@ -18,9 +18,7 @@ pub(in crate::cpu) struct Part {
 /// read by nothing else and have whole blocks of channels, and of one image, for those of several would not be contiguous.
 pub(in crate::cpu) fn parts(graph: &Graph) -> Vec<Option<Part>> {
     let mut parts = vec![None; graph.values().len()];
-    let mut uses = vec![0; parts.len()];
-    let read = graph.nodes().iter().flat_map(|node| node.inputs.iter().flatten());
-    read.chain(graph.outputs()).for_each(|id| uses[id.index()] += 1);
+    let uses = graph.uses();
     for node in graph.nodes() {
         let Op::Concat(op) = &node.op else { continue };
         let (whole, inputs) = (node.outputs[0], || node.inputs.iter().flatten().copied());

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{GROUP, Layout, fits, kernel, uses, wanted};
+use super::{GROUP, Layout, fits, kernel, wanted};
 use crate::error::Result;
 use crate::gpu::kernel::Kernel;
 use crate::gpu::operands::{Operands, Slice};
@@ -49,7 +49,7 @@ pub(in crate::gpu) fn slices(graph: &Graph, recording: &Recording) -> Vec<Option
     if !recording.software {
         return slices;
     }
-    let uses = uses(graph);
+    let uses = graph.uses();
     let convolutions: HashSet<_> = graph
         .nodes()
         .iter()

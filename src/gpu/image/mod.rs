@@ -79,14 +79,6 @@ pub(super) fn fits(dims: &[usize], limits: &wgpu::Limits) -> bool {
     Layout::of(dims).is_some_and(|layout| fits_image(limits, 4 * layout.texels()))
 }
 
-/// For each value how many operands it is, and outputs of the graph.
-fn uses(graph: &Graph) -> Vec<usize> {
-    let mut uses = vec![0; graph.values().len()];
-    let read = graph.nodes().iter().flat_map(|node| node.inputs.iter().flatten());
-    read.chain(graph.outputs()).for_each(|id| uses[id.index()] += 1);
-    uses
-}
-
 /// For each value how many nodes may read it as an image. Values that live in one memory are one: `roots` says which.
 pub(super) fn readers(graph: &Graph, roots: &[usize]) -> Vec<usize> {
     let mut readers = vec![0; roots.len()];

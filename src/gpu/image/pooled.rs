@@ -1,7 +1,7 @@
 //! Pools that a convolution computes along with its sums, where nothing else reads its outputs.
 
 use super::conv::{LOAD, STORE};
-use super::{FLOAT, Layout, row_axis, uses};
+use super::{FLOAT, Layout, row_axis};
 use crate::gpu::kernel::Kernel;
 use crate::gpu::operands::Choice;
 use crate::gpu::recording::Recording;
@@ -78,7 +78,7 @@ pub(in crate::gpu) fn pools(graph: &Graph, choices: &[Choice], recording: &Recor
     if !recording.software {
         return pools;
     }
-    let uses = uses(graph);
+    let uses = graph.uses();
     let by_rule = |node: usize| choices.get(node).copied().flatten().is_none();
     let mut convolved = vec![false; graph.values().len()];
     for (_, node) in graph.nodes().iter().enumerate().filter(|(i, _)| by_rule(*i)) {
