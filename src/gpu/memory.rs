@@ -1,5 +1,6 @@
 //! Memory for a recording's buffers and images: shared by liveness, and in a checked plan fenced and poisoned.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
 
@@ -332,23 +333,23 @@ impl Memory {
         let mut regions = Vec::new();
         for (buffer, lifetime) in recording.buffers.iter().zip(&placement.lifetimes) {
             let bytes = (4 * buffer.words as u64).max(4);
-            let fill = |words: &[u32]| filled(device, &buffer.name, buffer.form, words);
+            let fill = |words: Cow<[u32]>| filled(device, &buffer.name, buffer.form, words);
             let region = match &buffer.content {
                 Content::Constant { tensor, range } => {
                     let layout = format!("{range:?}");
                     device.weight(tensor, &layout, || {
                         Ok(match tensor.values::<f32>() {
-                            Ok(values) => fill(bytemuck::cast_slice(&values[range.clone()])),
-                            Err(_) => fill(&to_words(tensor)?[range.clone()]),
+                            Ok(values) => fill(Cow::Borrowed(bytemuck::cast_slice(&values[range.clone()]))),
+                            Err(_) => fill(Cow::Borrowed(&to_words(tensor)?[range.clone()])),
                         })
                     })?
                 }
                 Content::Packed { tensor, packing } => device.weight(tensor, &packing.layout, || {
                     let words: Vec<u32> =
                         bytemuck::allocation::cast_vec((packing.pack)(tensor.values()?, tensor.shape()));
-                    Ok(fill(&words))
+                    Ok(fill(Cow::Owned(words)))
                 })?,
-                Content::Words(words) => fill(words),
+                Content::Words(words) => fill(Cow::Borrowed(words)),
                 Content::Input if !options.checked => {
                     Region::Buffer(Span::whole(create_buffer(device, &buffer.name, bytes), bytes))
                 }
@@ -438,18 +439,18 @@ fn alone(device: &GpuDevice, buffer: &Buffer, limits: &wgpu::Limits) -> Region {
 }
 
 /// A constant's memory, which holds these words.
-fn filled(device: &GpuDevice, label: &str, form: Form, words: &[u32]) -> Region {
+fn filled(device: &GpuDevice, label: &str, form: Form, words: Cow<[u32]>) -> Region {
     match form {
         // Values are not constant: those that are images are computed.
         Form::Words | Form::Image => {
             let bytes = (4 * words.len() as u64).max(4);
             let buffer = create_buffer(device, label, bytes);
-            device.queue().write_buffer(&buffer, 0, bytemuck::cast_slice(words));
+            device.queue().write_buffer(&buffer, 0, bytemuck::cast_slice(&words));
             Region::Buffer(Span::whole(buffer, bytes))
         }
         Form::Weights => {
             let texture = create_weights(device, label, words.len());
-            let mut whole = words.to_vec();
+            let mut whole = words.into_owned();
             whole.resize(4 * texture.width() as usize * texture.height() as usize, 0);
             write_image(device.queue(), &texture, bytemuck::cast_slice(&whole));
             Region::weights(texture)

@@ -1,5 +1,7 @@
 //! The weights of `shaders/image_conv.wgsl`: of constants packed once, of others by each run.
 
+use rayon::prelude::*;
+
 use super::{GROUP, plain_kernel};
 use crate::error::Result;
 use crate::gpu::kernel::Kernel;
@@ -71,22 +73,29 @@ impl Filters {
     }
 
     /// The words of the texture; `weights` says the weight of a filter, channel and tap in each set.
-    pub fn pack(&self, mut weights: impl FnMut(usize, usize, usize, &mut [f32])) -> Vec<f32> {
+    pub fn pack(&self, weights: impl Fn(usize, usize, usize, &mut [f32]) + Sync) -> Vec<f32> {
         let mut words = vec![0.0; 4 * self.texels()];
-        let mut sets = vec![0.0; self.sets];
-        for f in 0..self.filters {
-            let (block, within) = (f / (4 * self.block), f % (4 * self.block));
+        // For each block of filters, its part of each set.
+        let mut blocks: Vec<Vec<&mut [f32]>> = (0..self.blocks()).map(|_| Vec::new()).collect();
+        for set in words.chunks_exact_mut(4 * self.set()) {
+            let parts = set.chunks_exact_mut(4 * self.set() / self.blocks());
+            blocks.iter_mut().zip(parts).for_each(|(block, part)| block.push(part));
+        }
+        blocks.into_par_iter().enumerate().for_each(|(block, mut parts)| {
+            let mut sets = vec![0.0; self.sets];
+            let first = 4 * self.block * block;
+            let filters = self.filters.min(first + 4 * self.block) - first;
             for c in 0..self.channels {
                 for tap in 0..self.taps {
-                    let at = (block * self.depth() + c / 4) * self.taps + tap;
-                    let texel = (at * self.block + within / 4) * 4 + c % 4;
-                    weights(f, c, tap, &mut sets);
-                    for (set, weight) in sets.iter().enumerate() {
-                        words[4 * (set * self.set() + texel) + f % 4] = *weight;
+                    for within in 0..filters {
+                        weights(first + within, c, tap, &mut sets);
+                        let texel = ((c / 4 * self.taps + tap) * self.block + within / 4) * 4 + c % 4;
+                        let at = 4 * texel + within % 4;
+                        parts.iter_mut().zip(&sets).for_each(|(part, weight)| part[at] = *weight);
                     }
                 }
             }
-        }
+        });
         words
     }
 
