@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::cache::Cache;
+#[cfg(not(target_arch = "wasm32"))]
+use super::helpers::{self, Helpers};
 use super::kernel::Kernel;
 use super::memory::Region;
 use super::recording::Recording;
 #[cfg(not(target_arch = "wasm32"))]
 use super::tune::Winners;
-use super::warm::StandIns;
+use super::warm::{self, Order};
 use crate::device::{DeviceInfo, DeviceOptions};
 use crate::error::{Error, Result};
 use crate::tensor::{Tensor, Witness};
@@ -39,6 +41,9 @@ struct Inner {
     lost: Arc<Mutex<Option<String>>>,
     #[cfg(not(target_arch = "wasm32"))]
     poller: Mutex<Option<std::sync::mpsc::Sender<wgpu::SubmissionIndex>>>,
+    /// Where the driver compiles on one thread per device, and this library opened the device.
+    #[cfg(not(target_arch = "wasm32"))]
+    helpers: Option<Helpers>,
 }
 
 /// What wgpu will report of work that has been handed to it.
@@ -85,6 +90,17 @@ async fn adapters() -> Vec<wgpu::Adapter> {
     adapters
 }
 
+/// All that the adapter offers of what the library uses.
+pub(super) fn descriptor(adapter: &wgpu::Adapter) -> wgpu::DeviceDescriptor<'static> {
+    wgpu::DeviceDescriptor {
+        label: Some("wgpu-cnn"),
+        required_features: adapter.features()
+            & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE | wgpu::Features::SUBGROUP),
+        required_limits: adapter.limits(),
+        ..Default::default()
+    }
+}
+
 impl GpuDevice {
     /// The adapters of this machine, the one that suits best first.
     pub(crate) async fn list() -> Vec<DeviceInfo> {
@@ -100,24 +116,29 @@ impl GpuDevice {
             return Ok(None);
         };
         let name = adapter.get_info().name;
-        let descriptor = wgpu::DeviceDescriptor {
-            label: Some("wgpu-cnn"),
-            required_features: adapter.features()
-                & (wgpu::Features::TIMESTAMP_QUERY
-                    | wgpu::Features::PIPELINE_CACHE
-                    | wgpu::Features::SUBGROUP),
-            required_limits: adapter.limits(),
-            ..Default::default()
-        };
         let (device, queue) = adapter
-            .request_device(&descriptor)
+            .request_device(&descriptor(&adapter))
             .await
             .map_err(|e| Error::Device { device: name, reason: e.to_string() })?;
-        Ok(Some(Self::new(device, queue, options)))
+        Ok(Some(Self::over(device, queue, options, Some(adapter))))
     }
 
     /// Over a device of the caller's, whose limits bind.
     pub(crate) fn new(device: wgpu::Device, queue: wgpu::Queue, options: &DeviceOptions) -> Self {
+        Self::over(device, queue, options, None)
+    }
+
+    /// With the adapter that it was opened on, if further devices may be opened on it.
+    fn over(
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        options: &DeviceOptions,
+        adapter: Option<wgpu::Adapter>,
+    ) -> Self {
+        #[cfg(not(target_arch = "wasm32"))]
+        let helpers = adapter.and_then(Helpers::new);
+        #[cfg(target_arch = "wasm32")]
+        let _ = adapter;
         let adapter = device.adapter_info();
         let cache = options.cache.as_ref().map(|folder| Cache::new(folder, &adapter));
         let pipeline_cache = cache.as_ref().and_then(|cache| pipeline_cache(&device, cache));
@@ -141,6 +162,8 @@ impl GpuDevice {
             lost,
             #[cfg(not(target_arch = "wasm32"))]
             poller: Mutex::default(),
+            #[cfg(not(target_arch = "wasm32"))]
+            helpers,
         }))
     }
 
@@ -269,11 +292,9 @@ impl GpuDevice {
         if !missing.is_empty() {
             let compiled = self.compile(&missing, checked);
             // A checked plan binds memory of other kinds, and its speed does not matter.
-            if !checked && let Some(stand_ins) = StandIns::new(self, recording) {
-                let pipelines = compiled.iter().map(|(pipeline, _)| pipeline);
-                let pipelines: Vec<_> = missing.iter().copied().zip(pipelines).collect();
-                let ((), outcome) = self.scoped(|| stand_ins.dispatch(&pipelines));
-                outcome.await?;
+            if self.is_software() && !checked {
+                let pipelines: Vec<_> = compiled.iter().map(|(pipeline, _)| pipeline).collect();
+                self.warm(recording, &missing, &pipelines).await?;
             }
             for (kernel, (pipeline, outcome)) in missing.into_iter().zip(compiled) {
                 outcome.await.map_err(|e| match e {
@@ -290,8 +311,38 @@ impl GpuDevice {
         Ok(kernels().filter_map(|k| known.get(&(k.clone(), checked)).cloned()).collect())
     }
 
+    /// Has the driver compile the code of these kernels before a plan needs it.
+    async fn warm(
+        &self,
+        recording: &Recording,
+        kernels: &[&Kernel],
+        pipelines: &[&wgpu::ComputePipeline],
+    ) -> Result<()> {
+        let orders: Vec<_> = kernels.iter().map(|kernel| Order::new(recording, kernel)).collect();
+        #[cfg(not(target_arch = "wasm32"))]
+        let (order, shares) = {
+            let devices = self.0.helpers.as_ref().map_or(1, |helpers| helpers.devices(kernels.len()));
+            helpers::divide(kernels.len(), devices)
+        };
+        #[cfg(target_arch = "wasm32")]
+        let order = 0..kernels.len();
+        let all = order.into_iter().map(|i| (&orders[i], pipelines[i]));
+        let (_, outcome) = self.scoped(|| warm::dispatch(self, all));
+        outcome.await?;
+        #[cfg(not(target_arch = "wasm32"))]
+        if let Some(helpers) = &self.0.helpers {
+            let orders = |share: Vec<usize>| share.into_iter().map(|i| orders[i].clone()).collect();
+            helpers.start(shares.into_iter().map(orders).collect());
+        }
+        Ok(())
+    }
+
     #[cfg(not(target_arch = "wasm32"))]
-    fn compile(&self, kernels: &[&Kernel], checked: bool) -> Vec<(wgpu::ComputePipeline, Outcome)> {
+    pub(super) fn compile(
+        &self,
+        kernels: &[&Kernel],
+        checked: bool,
+    ) -> Vec<(wgpu::ComputePipeline, Outcome)> {
         use rayon::prelude::*;
         kernels.par_iter().map(|k| self.scoped(|| self.compile_one(k, checked))).collect()
     }

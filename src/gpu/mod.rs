@@ -8,6 +8,8 @@ mod cells;
 mod device;
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod hardware_tests;
+#[cfg(not(target_arch = "wasm32"))]
+mod helpers;
 mod image;
 pub(crate) mod kernel;
 mod layers;
