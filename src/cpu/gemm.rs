@@ -1,11 +1,12 @@
 //! Matrix products: large ones by the `gemm` crate, products with a single row as dot products on all cores.
 
 use gemm::Parallelism;
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::Kernel;
 use super::activation::{apply, grain};
+use super::vectors::arch;
 use crate::error::Result;
 use crate::ops::Gemm;
 use crate::ops::broadcast::broadcast;
@@ -202,7 +203,7 @@ fn row_times_matrix(alpha: f32, a: &[f32], b: Matrix, transposed: bool, out: &mu
         let rows = (ROW_TASK / k.max(1)).next_multiple_of(ROWS);
         out.par_chunks_mut(rows).enumerate().for_each(|(chunk, out)| {
             let b = &b.data[chunk * rows * k..][..out.len() * k];
-            Arch::new().dispatch(Dots { alpha, a, b, out });
+            arch().dispatch(Dots { alpha, a, b, out });
         });
     } else {
         let columns = (ROW_TASK / k.max(1)).max(64);

@@ -26,14 +26,17 @@ pub(crate) mod select;
 pub(crate) mod sgd;
 pub(crate) mod softmax;
 
+mod aligned;
 mod blocked;
 mod plan;
+mod vectors;
 
 use crate::error::Result;
 use crate::ops::{Op, for_each_op};
 use crate::plan::Site;
 
 pub(crate) use plan::CpuPlan;
+pub(crate) use vectors::vectorised;
 
 /// A compiled node.
 ///
@@ -47,12 +50,6 @@ pub(crate) struct Kernel {
 
 /// Inputs, outputs, scratch.
 pub(crate) type Run = Box<dyn Fn(&[&[f32]], &mut [&mut [f32]], &mut [f32]) + Send + Sync>;
-
-/// Runs a loop compiled for the widest vectors that this processor has. What the loop calls must be inlined for that.
-#[inline(always)]
-pub(crate) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(work)
-}
 
 impl Kernel {
     /// A kernel without scratch memory.

@@ -1,11 +1,13 @@
 //! A graph compiled for the CPU: steps over memory shared by liveness.
 
 use std::borrow::Cow;
+use std::collections::TryReserveError;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use smallvec::SmallVec;
 
+use super::aligned::{ALIGN, Aligned};
 use super::blocked::{self, Compiled, Form, Part};
 use super::{Kernel, compile};
 use crate::error::{Error, Result};
@@ -70,41 +72,23 @@ enum Role {
 /// Operands or outputs of a step; of so many or fewer the list needs no allocation.
 type List<T> = SmallVec<[T; 8]>;
 
-/// Words to which values are aligned: a cache line, and the widest vectors.
-const ALIGN: usize = 16;
-
-/// The memory of one run: values and scratch, from the first aligned word on.
-struct Arena(Vec<f32>);
-
-impl Arena {
-    fn new(size: usize) -> Result<Self> {
-        let mut words = reserved(size + ALIGN)?;
-        words.resize(size + ALIGN, f32::NAN);
-        Ok(Arena(words))
-    }
-
-    fn words(&mut self) -> &mut [f32] {
-        let start = self.0.as_ptr().align_offset(ALIGN * size_of::<f32>());
-        // Where the offset cannot be told, it does not matter.
-        &mut self.0[start.min(ALIGN)..]
-    }
+/// The memory of one run: values and scratch.
+fn arena(size: usize) -> Result<Aligned> {
+    Aligned::new(size, f32::NAN).map_err(|e| out_of_memory(size, e))
 }
 
-/// An empty buffer with room for `len` words.
-fn reserved(len: usize) -> Result<Vec<f32>> {
-    let mut words = Vec::new();
-    words.try_reserve_exact(len).map_err(|e| Error::OutOfMemory {
+fn out_of_memory(len: usize, reason: TryReserveError) -> Error {
+    Error::OutOfMemory {
         device: "CPU".into(),
-        reason: format!("{} bytes of activations: {e}", 4 * len as u64),
-    })?;
-    Ok(words)
+        reason: format!("{} bytes of activations: {reason}", 4 * len as u64),
+    }
 }
 
 /// Fails where the largest value alone is past the memory: before kernels are made, whose tables grow with the batch too.
 fn reserve(graph: &Graph) -> Result<()> {
     let outputs = graph.nodes().iter().flat_map(|node| &node.outputs);
     let largest = outputs.map(|id| graph.value(*id).info.shape.elements()).max().unwrap_or(0);
-    reserved(largest).map(drop)
+    Vec::<f32>::new().try_reserve_exact(largest).map_err(|e| out_of_memory(largest, e))
 }
 
 /// Multiply-accumulates and words moved by all nodes.
@@ -134,7 +118,7 @@ pub(crate) struct CpuPlan {
     work: usize,
     memory: MemoryReport,
     /// Arenas that no run is using; as many come to be as runs overlap.
-    idle: Mutex<Vec<Arena>>,
+    idle: Mutex<Vec<Aligned>>,
 }
 
 /// A number in memory that has none of its own but `len` words of another's, from `start` on.
@@ -363,7 +347,7 @@ impl CpuPlan {
             size,
             idle: Mutex::default(),
         };
-        let arena = Arena::new(plan.size)?;
+        let arena = arena(plan.size)?;
         plan.idle.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
         Ok(plan)
     }
@@ -412,8 +396,8 @@ impl CpuPlan {
     ) -> Result<T> {
         debug_assert_eq!(inputs.len(), self.inputs);
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut arena = idle.map_or_else(|| Arena::new(self.size), Ok)?;
-        let memory = arena.words();
+        let mut arena = idle.map_or_else(|| arena(self.size), Ok)?;
+        let memory = arena.words_mut();
         let mut run = || {
             for (i, step) in self.steps.iter().enumerate() {
                 let started = times.is_some().then(Instant::now);

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::pieces::{Pieces, Sizes};
@@ -12,6 +11,7 @@ use super::{BLOCK, Compiled, Form, PARALLEL, Panel, for_each};
 use crate::cpu::Kernel;
 use crate::cpu::activation::grain;
 use crate::cpu::im2col::three;
+use crate::cpu::vectors::arch;
 use crate::error::Result;
 use crate::ops::{Activation, Conv};
 use crate::plan::Site;
@@ -45,8 +45,8 @@ pub(super) fn compile(op: &Conv, site: &Site) -> Result<Option<Compiled>> {
     let layout = Layout::new(op, axes, Geometry::new(if few { padded } else { axes }, x[1]), x, out);
 
     let weights = match (site.constant(1), site.input(2), site.constant(2)) {
-        (Some(weight), None, _) => Some(layout.packed(&[weight])),
-        (Some(weight), Some(_), Some(bias)) => Some(layout.packed(&[weight, bias])),
+        (Some(weight), None, _) => Some(layout.packed(&[weight])?),
+        (Some(weight), Some(_), Some(bias)) => Some(layout.packed(&[weight, bias])?),
         _ => None,
     };
     let form = |packed: bool| if packed { Form::Unread } else { Form::Plain };
@@ -58,12 +58,12 @@ pub(super) fn compile(op: &Conv, site: &Site) -> Result<Option<Compiled>> {
     ];
     let panels = if weights.is_some() { 0 } else { layout.panel_words() };
     let gathered = if few { x[0] * x[1] * layout.geometry.cells() } else { 0 };
-    let held = weights.as_ref().map_or(0, |w| w.words.len());
+    let held = weights.as_ref().map_or(0, |w| w.words().len());
     let run = move |inputs: &[&[f32]], outputs: &mut [&mut [f32]], scratch: &mut [f32]| {
         let operand = |i: usize| inputs.get(i).copied().unwrap_or_default();
         let (gathered, panel_words) = scratch.split_at_mut(gathered);
         let panels = match &weights {
-            Some(weights) => &weights.words,
+            Some(weights) => weights.words(),
             None => {
                 layout.pack(operand(1), operand(2), panel_words);
                 &*panel_words
@@ -143,12 +143,10 @@ impl Layout {
     }
 
     /// The panels of constants: a weight, and perhaps a bias.
-    fn packed(&self, constants: &[&Tensor]) -> Arc<Packed> {
-        packed("conv_blocked", self.tile_blocks, constants, || {
+    fn packed(&self, constants: &[&Tensor]) -> Result<Arc<Packed>> {
+        packed("conv_blocked", self.tile_blocks, constants, self.panel_words(), |panels| {
             let operand = |i: usize| constants.get(i).and_then(|t| t.values().ok()).unwrap_or_default();
-            let mut panels = vec![0.0; self.panel_words()];
-            self.pack(operand(0), operand(1), &mut panels);
-            panels
+            self.pack(operand(0), operand(1), panels);
         })
     }
 
@@ -229,6 +227,6 @@ impl Layout {
                 first,
             }
         });
-        for_each(tasks, self.parallel, |chunk| Arch::new().dispatch(chunk));
+        for_each(tasks, self.parallel, |chunk| arch().dispatch(chunk));
     }
 }

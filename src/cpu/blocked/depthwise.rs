@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use smallvec::SmallVec;
 
 use super::tile::{activate, in_registers};
 use super::weights::{Packed, packed};
 use super::{BLOCK, Compiled, Form, PARALLEL, for_each};
 use crate::cpu::im2col::{cell, cells, on_input, three};
+use crate::cpu::vectors::arch;
 use crate::cpu::{Kernel, activation};
 use crate::error::Result;
 use crate::ops::{Activation, Conv};
@@ -45,17 +46,17 @@ pub(super) fn compile(op: &Conv, site: &Site) -> Result<Option<Compiled>> {
         activation: op.activation,
     };
     let weights = match (site.constant(1), site.input(2), site.constant(2)) {
-        (Some(weight), None, _) => Some(layout.packed(&[weight])),
-        (Some(weight), Some(_), Some(bias)) => Some(layout.packed(&[weight, bias])),
+        (Some(weight), None, _) => Some(layout.packed(&[weight])?),
+        (Some(weight), Some(_), Some(bias)) => Some(layout.packed(&[weight, bias])?),
         _ => None,
     };
     let form = if weights.is_some() { Form::Unread } else { Form::Plain };
     let scratch = if weights.is_some() { 0 } else { layout.weight_words() };
-    let held = weights.as_ref().map_or(0, |w| w.words.len());
+    let held = weights.as_ref().map_or(0, |w| w.words().len());
     let run = move |inputs: &[&[f32]], outputs: &mut [&mut [f32]], scratch: &mut [f32]| {
         let operand = |i: usize| inputs.get(i).copied().unwrap_or_default();
         let weights = match &weights {
-            Some(weights) => &weights.words,
+            Some(weights) => weights.words(),
             None => {
                 layout.pack(operand(1), operand(2), scratch);
                 &*scratch
@@ -89,12 +90,10 @@ impl Layout {
         self.channels.next_multiple_of(BLOCK) * (1 + self.taps)
     }
 
-    fn packed(&self, constants: &[&Tensor]) -> Arc<Packed> {
-        packed("conv_depthwise", 0, constants, || {
+    fn packed(&self, constants: &[&Tensor]) -> Result<Arc<Packed>> {
+        packed("conv_depthwise", 0, constants, self.weight_words(), |words| {
             let operand = |i: usize| constants.get(i).and_then(|t| t.values().ok()).unwrap_or_default();
-            let mut words = vec![0.0; self.weight_words()];
-            self.pack(operand(0), operand(1), &mut words);
-            words
+            self.pack(operand(0), operand(1), words);
         })
     }
 
@@ -136,7 +135,7 @@ impl Layout {
                 }
             })
         });
-        for_each(tasks, parallel, |lines| Arch::new().dispatch(lines));
+        for_each(tasks, parallel, |lines| arch().dispatch(lines));
     }
 }
 

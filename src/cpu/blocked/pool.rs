@@ -1,12 +1,13 @@
 //! Pooling in blocks: by windows, or whole planes at once.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{BLOCK, Compiled, Form};
 use crate::cpu::activation::grain;
 use crate::cpu::im2col::{cell, cells, three};
 use crate::cpu::pool::divisors;
+use crate::cpu::vectors::arch;
 use crate::cpu::{Kernel, binary, vectorised};
 use crate::error::Result;
 use crate::ops::{Pool, PoolKind, Reduce, ReduceKind};
@@ -35,7 +36,7 @@ pub(super) fn compile(op: &Pool, site: &Site) -> Result<Option<Compiled>> {
     let kernel = Kernel::new(move |inputs, outputs, _| {
         let planes = outputs[0].par_chunks_mut(output).zip(inputs[0].par_chunks(input));
         planes.with_min_len(tasks).for_each(|(out, x)| {
-            Arch::new().dispatch(Plane { windows: &windows, x, out });
+            arch().dispatch(Plane { windows: &windows, x, out });
         });
     });
     Ok(Some(Compiled::wordwise("pool", kernel, 1)))

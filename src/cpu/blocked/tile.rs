@@ -6,10 +6,11 @@
 use std::array::from_fn;
 use std::borrow::Cow;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 use super::{BLOCK, Panel};
 use crate::cpu::activation;
+use crate::cpu::vectors::arch;
 use crate::ops::Activation;
 use crate::window::Axis;
 
@@ -47,7 +48,7 @@ impl Largest {
                 Largest { positions: positions.unwrap_or(1), blocks }
             }
         }
-        Arch::new().dispatch(Ask)
+        arch().dispatch(Ask)
     }
 }
 
@@ -55,6 +56,10 @@ impl Largest {
 pub(super) struct Geometry {
     axes: [Axis; 3],
     taps: Cow<'static, [Tap]>,
+    /// Taps that lie side by side in the input, run after run.
+    run: usize,
+    /// Whether windows are of one cell, and lie on one line as long as the input.
+    is_line: bool,
     /// Cells of the input.
     cells: usize,
     /// Cells from a block to the next.
@@ -85,6 +90,8 @@ impl Geometry {
         Geometry {
             axes: if pointwise { [unit, unit, line] } else { axes },
             taps,
+            run: if width.dilation == 1 { width.kernel } else { 1 },
+            is_line: pointwise,
             cells,
             pitch: cells,
             channels,
@@ -96,7 +103,7 @@ impl Geometry {
         let unit = Axis { input: 1, output: 1, kernel: 1, stride: 1, dilation: 1, before: 0, after: 0 };
         let line = Axis { input: cells, output: cells, ..unit };
         let taps = Cow::Borrowed(&[Tap { at: [0; 3], offset: 0 }][..]);
-        Geometry { axes: [unit, unit, line], taps, cells, pitch, channels }
+        Geometry { axes: [unit, unit, line], taps, run: 1, is_line: true, cells, pitch, channels }
     }
 
     /// Cells of the input.
@@ -230,17 +237,26 @@ impl<const P: usize, const V: usize, const B: usize> WithSimd for Tile<'_, '_, P
         let geometry = chunk.geometry;
         let (panel, _) = S::as_simd_f32s(chunk.panel.words).0.as_chunks::<V>();
         let Some((&bias, weights)) = panel.split_first() else { return };
-        let origins: [[usize; 3]; P] = geometry.origins(chunk.first + at);
-        let cells = origins.map(
-            #[inline(always)]
-            |origin| geometry.cell(origin),
-        );
+        let first = chunk.first + at;
         let stride = geometry.axes[2].stride;
-        let in_line = cells[P - 1] == cells[0].wrapping_add((P - 1) * stride)
-            && origins.iter().all(|&origin| geometry.inside(origin));
+        let (mut origins, mut cells) = ([[0; 3]; P], [0; P]);
+        let mut in_line = geometry.is_line;
+        if in_line {
+            for p in 0..P {
+                cells[p] = first + p;
+            }
+        } else {
+            origins = geometry.origins(first);
+            for p in 0..P {
+                cells[p] = geometry.cell(origins[p]);
+            }
+            in_line = cells[P - 1] == cells[0].wrapping_add((P - 1) * stride)
+                && origins.iter().all(|&origin| geometry.inside(origin));
+        }
         let chunk_x = (&*chunk, weights);
         // Cells at distances that are known when this is compiled need one address between them.
         let mut sums = match (in_line, stride) {
+            _ if const { B < BLOCK } => sum_runs(simd, chunk_x, [bias; P], cells),
             (true, 1) => sum(
                 simd,
                 chunk_x,
@@ -340,6 +356,36 @@ fn sum<'a, S: Simd, const P: usize, const V: usize, const B: usize>(
     sums
 }
 
+/// As [`sum`], where the input has no borders and all its channels lie side by side: so do all values under a run of taps.
+#[inline(always)]
+fn sum_runs<S: Simd, const P: usize, const V: usize, const B: usize>(
+    simd: S,
+    (chunk, mut weights): (&Chunk<B>, &[[S::f32s; V]]),
+    mut sums: [[S::f32s; V]; P],
+    cells: [usize; P],
+) -> [[S::f32s; V]; P] {
+    let x = chunk.x.as_flattened();
+    let geometry = chunk.geometry;
+    for tap in geometry.taps.iter().step_by(geometry.run) {
+        let (here, rest) = weights.split_at(geometry.run * B);
+        weights = rest;
+        let mut values = [&[][..]; P];
+        for p in 0..P {
+            values[p] = &x[(cells[p] + tap.offset) * B..][..here.len()];
+        }
+        for (i, weights) in here.iter().enumerate() {
+            add(
+                simd,
+                #[inline(always)]
+                |p| values[p][i],
+                weights,
+                &mut sums,
+            );
+        }
+    }
+    sums
+}
+
 /// Adds to the sums of each position its channels times their weights.
 #[inline(always)]
 fn multiply_add<S: Simd, const P: usize, const V: usize, const B: usize>(
@@ -348,27 +394,40 @@ fn multiply_add<S: Simd, const P: usize, const V: usize, const B: usize>(
     weights: &[[S::f32s; V]],
     sums: &mut [[S::f32s; V]; P],
 ) {
-    if let Some(weights) = weights.first_chunk::<B>() {
-        for c in 0..B {
-            add_channel(simd, &x, c, &weights[c], sums);
+    // By fours, of which the compiler makes one piece without branches.
+    let (fours, rest) = weights.as_chunks::<4>();
+    for (i, four) in fours.iter().enumerate().take(B / 4) {
+        for (lane, weights) in four.iter().enumerate() {
+            add(
+                simd,
+                #[inline(always)]
+                |p| x[p][4 * i + lane],
+                weights,
+                sums,
+            );
         }
-    } else {
-        for (c, weights) in weights.iter().enumerate().take(B) {
-            add_channel(simd, &x, c, weights, sums);
-        }
+    }
+    for (i, weights) in rest.iter().enumerate() {
+        add(
+            simd,
+            #[inline(always)]
+            |p| x[p][4 * fours.len() + i],
+            weights,
+            sums,
+        );
     }
 }
 
+/// Adds to the sums of each position a value of it times the weights.
 #[inline(always)]
-fn add_channel<S: Simd, const P: usize, const V: usize, const B: usize>(
+fn add<S: Simd, const P: usize, const V: usize>(
     simd: S,
-    x: &[&[f32; B]; P],
-    channel: usize,
+    value: impl Fn(usize) -> f32,
     weights: &[S::f32s; V],
     sums: &mut [[S::f32s; V]; P],
 ) {
     for p in 0..P {
-        let x = simd.splat_f32s(x[p][channel]);
+        let x = simd.splat_f32s(value(p));
         for v in 0..V {
             sums[p][v] = simd.mul_add_e_f32s(x, weights[v], sums[p][v]);
         }
@@ -408,9 +467,9 @@ mod tests {
     #[cfg(target_arch = "x86_64")]
     fn vectors_are_as_wide_as_the_processor_has_them() {
         let (avx2, avx512) = (is_x86_feature_detected!("avx2"), is_x86_feature_detected!("avx512vl"));
-        let expected = match Arch::new() {
-            Arch::V4(_) => Largest { positions: 14, blocks: 2 },
-            Arch::V3(_) => {
+        let expected = match pulp::Arch::new() {
+            pulp::Arch::V4(_) => Largest { positions: 14, blocks: 2 },
+            pulp::Arch::V3(_) => {
                 assert!(!avx512);
                 Largest { positions: 6, blocks: 1 }
             }

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
+use crate::cpu::aligned::Aligned;
+use crate::error::{Error, Result};
 use crate::tensor::{Tensor, Witness};
 
 /// Which packing of which tensors: the kernel's name, its parameter, and the tensors' identities.
@@ -12,26 +14,39 @@ static PACKED: LazyLock<Mutex<HashMap<Key, Weak<Packed>>>> = LazyLock::new(Mutex
 
 /// Packed weights.
 pub(super) struct Packed {
-    pub words: Vec<f32>,
+    words: Aligned,
     /// Kept, so that no other tensor takes on the identity of one of them.
     _sources: Vec<Witness>,
 }
 
-/// The weights made of `sources` by the packing `(name, parameter)`, from another plan or else from `pack`.
+impl Packed {
+    pub fn words(&self) -> &[f32] {
+        self.words.words()
+    }
+}
+
+/// The weights made of `sources` by the packing `(name, parameter)`, from another plan or else so many zeros that `pack`
+/// writes to.
 pub(super) fn packed(
     name: &'static str,
     parameter: usize,
     sources: &[&Tensor],
-    pack: impl FnOnce() -> Vec<f32>,
-) -> Arc<Packed> {
+    len: usize,
+    pack: impl FnOnce(&mut [f32]),
+) -> Result<Arc<Packed>> {
     let key = (name, parameter, sources.iter().map(|t| t.identity()).collect());
     let mut known = PACKED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(packed) = known.get(&key).and_then(Weak::upgrade) {
-        return packed;
+        return Ok(packed);
     }
     known.retain(|_, packed| packed.strong_count() > 0);
     let sources = sources.iter().map(|t| t.witness()).collect();
-    let packed = Arc::new(Packed { words: pack(), _sources: sources });
+    let mut words = Aligned::new(len, 0.0).map_err(|e| Error::OutOfMemory {
+        device: "CPU".into(),
+        reason: format!("{} bytes of weights: {e}", 4 * len as u64),
+    })?;
+    pack(words.words_mut());
+    let packed = Arc::new(Packed { words, _sources: sources });
     known.insert(key, Arc::downgrade(&packed));
-    packed
+    Ok(packed)
 }

@@ -13,13 +13,14 @@
 
 use std::sync::Arc;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::pieces::{Pieces, Sizes};
 use super::tile::{Chunk, Geometry, Largest, activate, in_registers};
 use super::weights::{Packed, packed};
 use super::{BLOCK, Compiled, Form, PARALLEL, Panel, for_each};
+use crate::cpu::vectors::arch;
 use crate::cpu::{Kernel, activation};
 use crate::error::Result;
 use crate::ops::{Activation, Conv};
@@ -64,12 +65,12 @@ pub(super) fn compile(op: &Conv, site: &Site) -> Result<Option<Compiled>> {
     if !asked {
         return Ok(None);
     }
-    let weights = layout.packed(&weight);
-    let held = weights.words.len();
+    let weights = layout.packed(&weight)?;
+    let held = weights.words().len();
     let scratch = layout.words();
     let run = move |inputs: &[&[f32]], outputs: &mut [&mut [f32]], scratch: &mut [f32]| {
         let operand = |i: usize| inputs.get(i).copied().unwrap_or_default();
-        layout.run(operand(0), &weights.words, operand(3), outputs[0], scratch);
+        layout.run(operand(0), weights.words(), operand(3), outputs[0], scratch);
     };
     Ok(Some(Compiled {
         kernel: Kernel { scratch, run: Box::new(run) },
@@ -151,13 +152,13 @@ impl Layout {
     }
 
     /// The transformed filters: biases, then for each place the panels of the groups of filters.
-    fn packed(&self, constants: &[&Tensor]) -> Arc<Packed> {
-        packed("winograd", self.tile_blocks, constants, || {
+    fn packed(&self, constants: &[&Tensor]) -> Result<Arc<Packed>> {
+        let width = self.filter_blocks() * BLOCK;
+        let len = width + PLACES * width * self.rows();
+        packed("winograd", self.tile_blocks, constants, len, |words| {
             let operand =
                 |i: usize| constants.get(i).and_then(|t| t.values::<f32>().ok()).unwrap_or_default();
             let (weight, bias) = (operand(0), operand(1));
-            let width = self.filter_blocks() * BLOCK;
-            let mut words = vec![0.0; width + PLACES * width * self.rows()];
             let (biases, places) = words.split_at_mut(width);
             let rows = Winograd::Four.filter_rows();
             biases[..bias.len()].copy_from_slice(bias);
@@ -178,7 +179,6 @@ impl Layout {
                     }
                 }
             });
-            words
         })
     }
 
@@ -198,7 +198,7 @@ impl Layout {
 
             let tasks = cells.chunks_exact_mut(plane_words).enumerate();
             let tasks = tasks.map(|(block, out)| Input { layout: self, x, block, first, out });
-            for_each(tasks, self.parallel, |input| Arch::new().dispatch(input));
+            for_each(tasks, self.parallel, |input| arch().dispatch(input));
 
             self.multiply(tiles, cells, panels, products);
 
@@ -217,7 +217,7 @@ impl Layout {
                     out,
                 }
             });
-            for_each(tasks, self.parallel, |output| Arch::new().dispatch(output));
+            for_each(tasks, self.parallel, |output| arch().dispatch(output));
         }
     }
 
@@ -246,8 +246,14 @@ impl Layout {
                 first: 0,
             }
         });
-        for_each(tasks, self.parallel, |chunk| Arch::new().dispatch(chunk));
+        for_each(tasks, self.parallel, |chunk| arch().dispatch(chunk));
     }
+}
+
+/// `of(0)` to `of(5)`. The compiler leaves `map` and `from_fn` as calls, which are not compiled for the vectors that they move.
+#[inline(always)]
+fn six<T>(of: impl Fn(usize) -> T) -> [T; CELLS] {
+    [of(0), of(1), of(2), of(3), of(4), of(5)]
 }
 
 /// A one-dimensional transform of six vectors: `B'`.
@@ -317,16 +323,16 @@ impl WithSimd for Input<'_> {
                 };
                 let mut columns = [[zero; CELLS]; CELLS];
                 for column in 0..CELLS {
-                    let d = [0, 1, 2, 3, 4, 5].map(
+                    let d = six(
                         #[inline(always)]
                         |row| cell(row, column),
                     );
                     columns[column] = input_transform(simd, d);
                 }
                 for row in 0..CELLS {
-                    let d = [0, 1, 2, 3, 4, 5].map(
+                    let d = six(
                         #[inline(always)]
-                        |column: usize| columns[column][row],
+                        |column| columns[column][row],
                     );
                     let transformed = input_transform(simd, d);
                     for column in 0..CELLS {
@@ -370,18 +376,16 @@ impl WithSimd for Output<'_> {
             for v in 0..vectors {
                 let mut columns = [[zero; OUTPUTS]; CELLS];
                 for column in 0..CELLS {
-                    let m = [0, 1, 2, 3, 4, 5].map(
+                    let m = six(
                         #[inline(always)]
-                        |row: usize| {
-                            products[(row * CELLS + column) * place + (self.tile + tile) * vectors + v]
-                        },
+                        |row| products[(row * CELLS + column) * place + (self.tile + tile) * vectors + v],
                     );
                     columns[column] = output_transform(simd, m);
                 }
                 for row in 0..OUTPUTS {
-                    let m = [0, 1, 2, 3, 4, 5].map(
+                    let m = six(
                         #[inline(always)]
-                        |column: usize| columns[column][row],
+                        |column| columns[column][row],
                     );
                     let mut sums = output_transform(simd, m);
                     for column in 0..OUTPUTS {

@@ -1,0 +1,45 @@
+//! Words that begin where a cache line does, so that no vector of them lies on two.
+
+/// Words to which values are aligned: a cache line, and the widest vectors.
+pub(super) const ALIGN: usize = 16;
+
+/// A buffer whose words are those from the first aligned one on.
+pub(super) struct Aligned(Vec<f32>);
+
+impl Aligned {
+    /// So many words of this value, or the reason why there is no memory for them.
+    pub fn new(len: usize, value: f32) -> Result<Self, std::collections::TryReserveError> {
+        let mut words = Vec::new();
+        words.try_reserve_exact(len + ALIGN)?;
+        words.resize(len + ALIGN, value);
+        Ok(Aligned(words))
+    }
+
+    pub fn words(&self) -> &[f32] {
+        &self.0[self.start()..][..self.0.len() - ALIGN]
+    }
+
+    pub fn words_mut(&mut self) -> &mut [f32] {
+        let (start, len) = (self.start(), self.0.len() - ALIGN);
+        &mut self.0[start..][..len]
+    }
+
+    fn start(&self) -> usize {
+        // Where the offset cannot be told, it does not matter.
+        self.0.as_ptr().align_offset(ALIGN * size_of::<f32>()).min(ALIGN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_begin_where_a_cache_line_does() {
+        for len in [0, 1, 100, 1 << 20] {
+            let mut aligned = Aligned::new(len, 3.0).unwrap();
+            assert_eq!(aligned.words(), vec![3.0; len]);
+            assert_eq!(aligned.words_mut().as_ptr() as usize % 64, 0);
+        }
+    }
+}
