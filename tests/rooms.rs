@@ -9,7 +9,7 @@ use wgpu_cnn::ops::Op;
 /// The folders that hold a file per operator, and the files in them that belong to none.
 const ROOMS: [(&str, &[&str]); 4] = [
     ("src/ops", &["mod", "broadcast"]),
-    ("src/cpu", &["mod", "plan"]),
+    ("src/cpu", &["aligned", "mod", "plan", "vectors"]),
     ("src/gpu/ops", &["mod"]),
     ("tests/ops", &["main", "harness"]),
 ];

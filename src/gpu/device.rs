@@ -352,7 +352,7 @@ impl GpuDevice {
         kernels.iter().map(|k| self.scoped(|| self.compile_one(k, checked))).collect()
     }
 
-    fn compile_one(&self, kernel: &Kernel, checked: bool) -> wgpu::ComputePipeline {
+    pub(super) fn compile_one(&self, kernel: &Kernel, checked: bool) -> wgpu::ComputePipeline {
         let device = &self.0.device;
         let label = Some(kernel.name());
         let descriptor =

@@ -56,11 +56,11 @@ fn help(adapter: &wgpu::Adapter, orders: &[Order]) -> Option<(GpuDevice, wgpu::S
     let opened = pollster::block_on(adapter.request_device(&descriptor(adapter)));
     let (device, queue) = opened.ok()?;
     let helper = GpuDevice::new(device, queue, &DeviceOptions::default());
+    // On this thread: a thread of rayon's may be waiting for it, in `drop`.
     let compile = |orders: &[Order]| {
         let dispatch = || {
-            let kernels: Vec<_> = orders.iter().map(|order| &order.kernel).collect();
-            let compiled = helper.compile(&kernels, false);
-            warm::dispatch(&helper, orders.iter().zip(compiled.iter().map(|(pipeline, _)| pipeline)))
+            let compiled: Vec<_> = orders.iter().map(|of| helper.compile_one(&of.kernel, false)).collect();
+            warm::dispatch(&helper, orders.iter().zip(&compiled))
         };
         helper.scoped(dispatch).0
     };
