@@ -1,5 +1,7 @@
 //! Words that begin where a cache line does, so that no vector of them lies on two.
 
+use crate::error::{Error, Result};
+
 /// Words to which values are aligned: a cache line, and the widest vectors.
 pub(super) const ALIGN: usize = 16;
 
@@ -7,10 +9,9 @@ pub(super) const ALIGN: usize = 16;
 pub(super) struct Aligned(Vec<f32>);
 
 impl Aligned {
-    /// So many words of this value, or the reason why there is no memory for them.
-    pub fn new(len: usize, value: f32) -> Result<Self, std::collections::TryReserveError> {
-        let mut words = Vec::new();
-        words.try_reserve_exact(len + ALIGN)?;
+    /// So many words of this value; `what` they are is for the error where there is no memory for them.
+    pub fn new(len: usize, value: f32, what: &str) -> Result<Self> {
+        let mut words = reserved(len + ALIGN, what)?;
         words.resize(len + ALIGN, value);
         Ok(Aligned(words))
     }
@@ -30,6 +31,16 @@ impl Aligned {
     }
 }
 
+/// An empty buffer with room for `len` words of `what`.
+pub(super) fn reserved(len: usize, what: &str) -> Result<Vec<f32>> {
+    let mut words = Vec::new();
+    words.try_reserve_exact(len).map_err(|e| Error::OutOfMemory {
+        device: "CPU".into(),
+        reason: format!("{} bytes of {what}: {e}", 4 * len as u64),
+    })?;
+    Ok(words)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,7 +48,7 @@ mod tests {
     #[test]
     fn words_begin_where_a_cache_line_does() {
         for len in [0, 1, 100, 1 << 20] {
-            let mut aligned = Aligned::new(len, 3.0).unwrap();
+            let mut aligned = Aligned::new(len, 3.0, "tests").unwrap();
             assert_eq!(aligned.words(), vec![3.0; len]);
             assert_eq!(aligned.words_mut().as_ptr() as usize % 64, 0);
         }

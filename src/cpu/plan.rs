@@ -1,16 +1,15 @@
 //! A graph compiled for the CPU: steps over memory shared by liveness.
 
 use std::borrow::Cow;
-use std::collections::TryReserveError;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use super::aligned::{ALIGN, Aligned};
+use super::aligned::{ALIGN, Aligned, reserved};
 use super::blocked::{self, Compiled, Form, Part};
 use super::{Kernel, compile};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::{Graph, Info, Node, ValueId};
 use crate::memory::{self, Lifetime};
 use crate::ops::{Op, Operator};
@@ -72,23 +71,19 @@ enum Role {
 /// Operands or outputs of a step; of so many or fewer the list needs no allocation.
 type List<T> = SmallVec<[T; 8]>;
 
+/// What an error calls a run's memory.
+const ACTIVATIONS: &str = "activations";
+
 /// The memory of one run: values and scratch.
 fn arena(size: usize) -> Result<Aligned> {
-    Aligned::new(size, f32::NAN).map_err(|e| out_of_memory(size, e))
-}
-
-fn out_of_memory(len: usize, reason: TryReserveError) -> Error {
-    Error::OutOfMemory {
-        device: "CPU".into(),
-        reason: format!("{} bytes of activations: {reason}", 4 * len as u64),
-    }
+    Aligned::new(size, f32::NAN, ACTIVATIONS)
 }
 
 /// Fails where the largest value alone is past the memory: before kernels are made, whose tables grow with the batch too.
 fn reserve(graph: &Graph) -> Result<()> {
     let outputs = graph.nodes().iter().flat_map(|node| &node.outputs);
     let largest = outputs.map(|id| graph.value(*id).info.shape.elements()).max().unwrap_or(0);
-    Vec::<f32>::new().try_reserve_exact(largest).map_err(|e| out_of_memory(largest, e))
+    reserved(largest, ACTIVATIONS).map(drop)
 }
 
 /// Multiply-accumulates and words moved by all nodes.

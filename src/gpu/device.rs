@@ -338,11 +338,7 @@ impl GpuDevice {
     }
 
     #[cfg(not(target_arch = "wasm32"))]
-    pub(super) fn compile(
-        &self,
-        kernels: &[&Kernel],
-        checked: bool,
-    ) -> Vec<(wgpu::ComputePipeline, Outcome)> {
+    fn compile(&self, kernels: &[&Kernel], checked: bool) -> Vec<(wgpu::ComputePipeline, Outcome)> {
         use rayon::prelude::*;
         kernels.par_iter().map(|k| self.scoped(|| self.compile_one(k, checked))).collect()
     }

@@ -67,8 +67,11 @@ fn help(adapter: &wgpu::Adapter, orders: &[Order]) -> Option<(GpuDevice, wgpu::S
     let (first, rest) = orders.split_at_checked(1)?;
     let submission = compile(first);
     let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(TO_READ) };
-    let was_on_disk = helper.device().poll(wait).is_ok();
-    (!was_on_disk).then(|| compile(rest)).map(|submission| (helper.clone(), submission))
+    if helper.device().poll(wait).is_ok() {
+        return None;
+    }
+    let submission = compile(rest);
+    Some((helper, submission))
 }
 
 impl Drop for Helpers {

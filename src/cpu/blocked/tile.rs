@@ -77,25 +77,18 @@ struct Tap {
 impl Geometry {
     pub fn new(axes: [Axis; 3], channels: usize) -> Self {
         let cells = axes.iter().map(|a| a.input).product();
+        // Windows of one cell that lie side by side, line behind line: one long line.
+        if axes.iter().all(|a| a.kernel == 1 && a.stride == 1 && a.input == a.output) {
+            return Self::line(cells, channels, cells);
+        }
         let [_, height, width] = axes;
         let along = |axis: Axis| (0..axis.kernel).map(move |tap| tap * axis.dilation);
         let taps = along(axes[0])
             .flat_map(|z| along(height).flat_map(move |y| along(width).map(move |x| [z, y, x])));
         let offset = |[z, y, x]: [usize; 3]| (z * height.input + y) * width.input + x;
         let taps = taps.map(|at| Tap { at, offset: offset(at) }).collect();
-        // Windows of one cell that lie side by side, line behind line: one long line.
-        let pointwise = axes.iter().all(|a| a.kernel == 1 && a.stride == 1 && a.input == a.output);
-        let unit = Axis { input: 1, output: 1, kernel: 1, stride: 1, dilation: 1, before: 0, after: 0 };
-        let line = Axis { input: cells, output: cells, ..unit };
-        Geometry {
-            axes: if pointwise { [unit, unit, line] } else { axes },
-            taps,
-            run: if width.dilation == 1 { width.kernel } else { 1 },
-            is_line: pointwise,
-            cells,
-            pitch: cells,
-            channels,
-        }
+        let run = if width.dilation == 1 { width.kernel } else { 1 };
+        Geometry { axes, taps, run, is_line: false, cells, pitch: cells, channels }
     }
 
     /// Windows of one cell over a line, whose blocks lie `pitch` cells apart.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 use crate::cpu::aligned::Aligned;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::tensor::{Tensor, Witness};
 
 /// Which packing of which tensors: the kernel's name, its parameter, and the tensors' identities.
@@ -41,10 +41,7 @@ pub(super) fn packed(
     }
     known.retain(|_, packed| packed.strong_count() > 0);
     let sources = sources.iter().map(|t| t.witness()).collect();
-    let mut words = Aligned::new(len, 0.0).map_err(|e| Error::OutOfMemory {
-        device: "CPU".into(),
-        reason: format!("{} bytes of weights: {e}", 4 * len as u64),
-    })?;
+    let mut words = Aligned::new(len, 0.0, "weights")?;
     pack(words.words_mut());
     let packed = Arc::new(Packed { words, _sources: sources });
     known.insert(key, Arc::downgrade(&packed));
