@@ -97,7 +97,7 @@ fn computed(op: &Op, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>, Refusal>
     }
     let options = PlanOptions { passes: Passes::none(), reject_nan: false, ..PlanOptions::default() };
     let known: Vec<Tensor> = inputs.iter().copied().flatten().cloned().collect();
-    Ok(Plan::cpu(&graph, &options)?.run(&known)?)
+    Ok(Plan::cpu(&graph, &options)?.run_here(&known)?)
 }
 
 /// The position in each of several tensors, by the strides of each, of every element of `shape` in row-major order.
