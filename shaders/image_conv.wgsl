@@ -113,7 +113,7 @@ fn main(
                 for (var f = 0u; f < FILTERS; f++) {
                     let weights = weights_of(w, f);
                     for (var p = 0u; p < PIXELS; p++) {
-                        sums[f][p] += weights * line[p];
+                        sums[f][p] += products(weights, line[p]);
                     }
                 }
             }
@@ -163,4 +163,19 @@ fn main(
             }
         }
     }
+}
+
+// Of a texel's channels, of which the input has LANES, with four filters' weights.
+fn products(weights: mat4x4<f32>, texel: vec4<f32>) -> vec4<f32> {
+    if LANES == 4u {
+        return weights * texel;
+    }
+    var sum = weights[0] * texel.x;
+    if LANES > 1u {
+        sum += weights[1] * texel.y;
+    }
+    if LANES > 2u {
+        sum += weights[2] * texel.z;
+    }
+    return sum;
 }

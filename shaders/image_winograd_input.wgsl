@@ -16,7 +16,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-// Binding 1 is the input (shared/image_input.wgsl).
+// Binding 1 is the input (shared/image_input_called.wgsl).
 // Texel ((row * SIDE + column) * depth + c4) * all_tiles + tile.
 // The output (shared/image_output.wgsl).
 const OUTPUT = 2;

@@ -26,7 +26,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 // Texel ((row * SIDE + column) * filters + f4) * all_tiles + tile.
-// Binding 1 is the input (shared/image_input.wgsl).
+// Binding 1 is the input (shared/image_input_called.wgsl).
 @group(0) @binding(2) var<storage, read> bias: array<vec4<f32>>;
 // What is added (shared/image_residual.wgsl).
 const RESIDUAL = 3;

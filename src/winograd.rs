@@ -13,6 +13,8 @@
 //! worst case; what is observed is a few times the error of direct convolution. Because a tile is computed as a whole, an
 //! infinite or NaN input makes all its outputs NaN.
 
+use std::ops::Range;
+
 use crate::window::Axis;
 
 /// The sizes of Winograd's filtering: m x m outputs at once.
@@ -63,16 +65,44 @@ impl Winograd {
         }
     }
 
-    /// G g G^T of a filter `[3, 3]`, row by row, into as many places as there are products.
-    pub fn filter(self, g: &[f32], transformed: &mut [f32]) {
+    /// G g G^T of filters `[3, 3]` side by side, row by row, into as many places as there are products.
+    pub fn filter<const N: usize>(self, g: &[[f32; N]; 9], transformed: &mut [[f32; N]]) {
         let rows = self.filter_rows();
+        // Loops over lanes, for the compiler makes vectors of those.
         for (y, of_row) in rows.iter().zip(transformed.chunks_exact_mut(rows.len())) {
             // A row of G g, then its product with each column of G^T.
-            let row: [f64; 3] = std::array::from_fn(|j| (0..3).map(|i| y[i] * f64::from(g[3 * i + j])).sum());
+            let mut row = [[0.0; N]; 3];
+            for (j, sums) in row.iter_mut().enumerate() {
+                for lane in 0..N {
+                    sums[lane] = y[0] * f64::from(g[j][lane])
+                        + y[1] * f64::from(g[3 + j][lane])
+                        + y[2] * f64::from(g[6 + j][lane]);
+                }
+            }
             for (x, to) in rows.iter().zip(of_row) {
-                *to = row.iter().zip(x).map(|(a, b)| a * b).sum::<f64>() as f32;
+                for lane in 0..N {
+                    to[lane] = (x[0] * row[0][lane] + x[1] * row[1][lane] + x[2] * row[2][lane]) as f32;
+                }
             }
         }
+    }
+
+    /// As [`Self::filter`], of these of filters `[filters, channels, 3, 3]` at a channel: up to four, and zeros in place of
+    /// others.
+    pub fn four_filters(
+        self,
+        values: &[f32],
+        channels: usize,
+        filters: Range<usize>,
+        channel: usize,
+        transformed: &mut [[f32; 4]],
+    ) {
+        let mut g = [[0.0; 4]; 9];
+        for (lane, filter) in filters.enumerate() {
+            let values = &values[9 * (filter * channels + channel)..];
+            g.iter_mut().zip(values).for_each(|(tap, value)| tap[lane] = *value);
+        }
+        self.filter(&g, transformed);
     }
 
     /// The matrix B^T, a row per product.
@@ -150,12 +180,28 @@ mod tests {
 
     #[test]
     fn a_filter_of_one_corner() {
-        let mut g = [0.0; 9];
-        g[0] = 6.0;
-        let mut transformed = [0.0; 36];
+        let mut g = [[0.0; 1]; 9];
+        g[0] = [6.0];
+        let mut transformed = [[0.0; 1]; 36];
         Winograd::Four.filter(&g, &mut transformed);
-        assert_eq!(transformed[..6], [0.375, -0.25, -0.25, 0.0625, 0.0625, 0.0]);
+        assert_eq!(transformed[..6].as_flattened(), [0.375, -0.25, -0.25, 0.0625, 0.0625, 0.0]);
     }
+
+    #[test]
+    fn four_filters_are_as_each_alone() {
+        let values: Vec<f32> = (0..3 * 2 * 9).map(|i| (i * i % 17) as f32).collect();
+        let mut together = [[1.0; 4]; 36];
+        Winograd::Four.four_filters(&values, 2, 1..3, 1, &mut together);
+        for (lane, at) in [(0, 27), (1, 45)] {
+            let g: [[f32; 1]; 9] = std::array::from_fn(|tap| [values[at + tap]]);
+            let mut alone = [[0.0; 1]; 36];
+            Winograd::Four.filter(&g, &mut alone);
+            let lanes: Vec<f32> = together.iter().map(|lanes| lanes[lane]).collect();
+            assert_eq!(lanes, alone.as_flattened());
+        }
+        assert!(together.iter().all(|lanes| lanes[2..] == [0.0, 0.0]));
+    }
+
     /// Outputs along one axis by the matrices, and one by one.
     #[test]
     fn the_matrices_convolve() {

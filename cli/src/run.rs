@@ -86,7 +86,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let start = Instant::now();
-    let model = model::load(&args.model, Some(NonZeroUsize::MIN))?;
+    // Both take a moment, and neither needs the other.
+    let (model, device) = std::thread::scope(|scope| {
+        let device = scope.spawn(|| devices::open(&args.device));
+        let model = model::load(&args.model, Some(NonZeroUsize::MIN));
+        (model, device.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    let (model, device) = (model?, device?);
     let shape = picture::image_shape(&model.graph)?;
     let preprocess = preprocess(args, &model.graph)?;
     let labels = match &args.labels {
@@ -97,7 +103,6 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
     let progress = Progress::new(files.len());
     progress.doing("images");
-    let device = devices::open(&args.device)?;
     let begun = Instant::now();
     let plan = device.compile(&model.graph)?;
     let (compile, pipelines) = (begun.elapsed(), bench::pipelines(&device));

@@ -1,5 +1,4 @@
-// Reads a kernel's input where that is planes of one channel in a buffer, as if they were an image. Mesa leaves out what is
-// multiplied by the zeros.
+// Reads a kernel's input where that is planes of one channel in a buffer, as if they were an image.
 
 @group(0) @binding(1) var<storage, read> input: array<f32>;
 

@@ -4,16 +4,21 @@ use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+#[cfg(not(target_arch = "wasm32"))]
+use futures_intrusive::channel::shared::oneshot_channel;
 
 use super::cache::Cache;
 #[cfg(not(target_arch = "wasm32"))]
-use super::helpers::{self, Helpers};
+use super::helpers::Helpers;
 use super::kernel::Kernel;
 use super::memory::Region;
 use super::recording::Recording;
 #[cfg(not(target_arch = "wasm32"))]
 use super::tune::Winners;
-use super::warm::{self, Order};
+#[cfg(not(target_arch = "wasm32"))]
+use super::warm::Warming;
 use crate::device::{DeviceInfo, DeviceOptions};
 use crate::error::{Error, Result};
 use crate::tensor::{Tensor, Witness};
@@ -52,6 +57,18 @@ pub(crate) type Outcome = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 /// What the browser will report of work that has been handed to it.
 #[cfg(target_arch = "wasm32")]
 pub(crate) type Outcome = Pin<Box<dyn Future<Output = Result<()>>>>;
+
+/// A pipeline, what wgpu will report of it, and how long it took, by which the driver will take longer for some kernels'
+/// code than for others'.
+type Compiled = (wgpu::ComputePipeline, Outcome, Duration);
+
+/// A recording's pipelines.
+pub(super) struct Pipelines {
+    /// Of each dispatch.
+    pub all: Vec<wgpu::ComputePipeline>,
+    /// The kernels whose pipelines there were not before, the longest to compile first.
+    pub new: Vec<Kernel>,
+}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -278,25 +295,17 @@ impl GpuDevice {
     }
 
     /// The pipelines of a recording's dispatches, compiled in parallel, each distinct one once for the life of the device.
-    pub(super) async fn pipelines(
-        &self,
-        recording: &Recording,
-        checked: bool,
-    ) -> Result<Vec<wgpu::ComputePipeline>> {
+    pub(super) async fn pipelines(&self, recording: &Recording, checked: bool) -> Result<Pipelines> {
         let kernels = || recording.dispatches.iter().map(|dispatch| &dispatch.kernel);
         let missing: Vec<&Kernel> = {
             let known = lock(&self.0.pipelines);
             let mut seen = HashSet::new();
             kernels().filter(|&k| !known.contains_key(&(k.clone(), checked)) && seen.insert(k)).collect()
         };
+        let mut new = Vec::new();
         if !missing.is_empty() {
             let compiled = self.compile(&missing, checked);
-            // A checked plan binds memory of other kinds, and its speed does not matter.
-            if self.is_software() && !checked {
-                let pipelines: Vec<_> = compiled.iter().map(|(pipeline, _)| pipeline).collect();
-                self.warm(recording, &missing, &pipelines).await?;
-            }
-            for (kernel, (pipeline, outcome)) in missing.into_iter().zip(compiled) {
+            for (kernel, (pipeline, outcome, time)) in missing.into_iter().zip(compiled) {
                 outcome.await.map_err(|e| match e {
                     Error::Device { device, reason } => {
                         Error::Device { device, reason: format!("kernel '{}': {reason}", kernel.name()) }
@@ -304,48 +313,41 @@ impl GpuDevice {
                     other => other,
                 })?;
                 lock(&self.0.pipelines).insert((kernel.clone(), checked), pipeline);
+                new.push((time, kernel.clone()));
             }
             self.keep_pipelines();
         }
+        new.sort_by_key(|(time, _)| std::cmp::Reverse(*time));
+        let new = new.into_iter().map(|(_, kernel)| kernel).collect();
         let known = lock(&self.0.pipelines);
-        Ok(kernels().filter_map(|k| known.get(&(k.clone(), checked)).cloned()).collect())
+        let all = kernels().filter_map(|k| known.get(&(k.clone(), checked)).cloned()).collect();
+        Ok(Pipelines { all, new })
     }
 
-    /// Has the driver compile the code of these kernels before a plan needs it.
-    async fn warm(
-        &self,
-        recording: &Recording,
-        kernels: &[&Kernel],
-        pipelines: &[&wgpu::ComputePipeline],
-    ) -> Result<()> {
-        let orders: Vec<_> = kernels.iter().map(|kernel| Order::new(recording, kernel)).collect();
-        #[cfg(not(target_arch = "wasm32"))]
-        let (order, shares) = {
-            let devices = self.0.helpers.as_ref().map_or(1, |helpers| helpers.devices(kernels.len()));
-            helpers::divide(kernels.len(), devices)
-        };
-        #[cfg(target_arch = "wasm32")]
-        let order = 0..kernels.len();
-        let all = order.into_iter().map(|i| (&orders[i], pipelines[i]));
-        let (_, outcome) = self.scoped(|| warm::dispatch(self, all));
-        outcome.await?;
-        #[cfg(not(target_arch = "wasm32"))]
-        if let Some(helpers) = &self.0.helpers {
-            let orders = |share: Vec<usize>| share.into_iter().map(|i| orders[i].clone()).collect();
-            helpers.start(shares.into_iter().map(orders).collect());
-        }
-        Ok(())
+    /// Starts to have the driver compile the code of these kernels of a recording.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn warm(&self, recording: &Recording, kernels: &[Kernel]) -> Warming {
+        Warming::start(self.0.helpers.as_ref(), recording, kernels)
     }
 
     #[cfg(not(target_arch = "wasm32"))]
-    fn compile(&self, kernels: &[&Kernel], checked: bool) -> Vec<(wgpu::ComputePipeline, Outcome)> {
+    fn compile(&self, kernels: &[&Kernel], checked: bool) -> Vec<Compiled> {
         use rayon::prelude::*;
-        kernels.par_iter().map(|k| self.scoped(|| self.compile_one(k, checked))).collect()
+        let compile = |kernel: &&Kernel| {
+            let begun = std::time::Instant::now();
+            let (pipeline, outcome) = self.scoped(|| self.compile_one(kernel, checked));
+            (pipeline, outcome, begun.elapsed())
+        };
+        kernels.par_iter().map(compile).collect()
     }
 
     #[cfg(target_arch = "wasm32")]
-    fn compile(&self, kernels: &[&Kernel], checked: bool) -> Vec<(wgpu::ComputePipeline, Outcome)> {
-        kernels.iter().map(|k| self.scoped(|| self.compile_one(k, checked))).collect()
+    fn compile(&self, kernels: &[&Kernel], checked: bool) -> Vec<Compiled> {
+        let compile = |kernel: &&Kernel| {
+            let (pipeline, outcome) = self.scoped(|| self.compile_one(kernel, checked));
+            (pipeline, outcome, Duration::ZERO)
+        };
+        kernels.iter().map(compile).collect()
     }
 
     pub(super) fn compile_one(&self, kernel: &Kernel, checked: bool) -> wgpu::ComputePipeline {
@@ -385,6 +387,18 @@ impl GpuDevice {
         // A lost device is reported by `check_alive` and by the map callback.
         let _ =
             self.0.device.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None });
+    }
+
+    /// As [`Self::wait`], without blocking this thread.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) async fn finished(&self, submission: wgpu::SubmissionIndex) {
+        let (sender, receiver) = oneshot_channel();
+        self.0.queue.on_submitted_work_done(move || {
+            // The receiver is gone only where the plan was given up.
+            let _ = sender.send(());
+        });
+        self.wait_elsewhere(submission);
+        receiver.receive().await;
     }
 
     /// Sees to it that this submission's callbacks run, without blocking this thread.

@@ -1,15 +1,19 @@
 //! Other devices of a software adapter, which compile kernels beside the one that runs them.
 //!
 //! llvmpipe compiles on one thread per device ([`super::warm`]), and keeps what it compiled on disk for all. So other
-//! devices compile shares of the kernels, and the plan's device, when it comes to those, finds their code there. Where the
+//! devices compile some of the kernels, and the plan's device, when it comes to those, finds their code there. Where the
 //! driver may keep nothing, all that is lost is their work.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
+
 use super::device::{GpuDevice, descriptor};
-use super::warm::{self, Order};
+use super::memory::Region;
+use super::warm::{self, Backlog, Bound, Order, Use};
 use crate::device::DeviceOptions;
 
 /// Helpers beside a device, and the fewest kernels for each of them and the device.
@@ -19,83 +23,124 @@ const FEWEST_KERNELS: usize = 4;
 /// Longer than it takes to read a kernel's code from disk, some 2 ms, and shorter than to compile one, 50 to 1000.
 const TO_READ: Duration = Duration::from_millis(20);
 
-/// The adapter, and the thread on which its other devices are for as long as they help. Dropping this waits for it.
-pub(super) struct Helpers {
-    adapter: wgpu::Adapter,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
+/// The adapter on which there may be other devices.
+pub(super) struct Helpers(wgpu::Adapter);
 
 impl Helpers {
     /// None for a driver that does not keep what it compiled, or does so by itself on all cores.
     pub fn new(adapter: wgpu::Adapter) -> Option<Self> {
-        (adapter.get_info().driver == "llvmpipe").then(|| Helpers { adapter, thread: Mutex::default() })
+        (adapter.get_info().driver == "llvmpipe").then_some(Helpers(adapter))
     }
 
-    /// How many devices there are for so many kernels, with that which runs them.
-    pub fn devices(&self, kernels: usize) -> usize {
-        devices(kernels, rayon::current_num_threads())
+    /// Has other devices take from the backlog, unless the first kernel of each turns out to be on disk. What fails here
+    /// fails on the device that runs the kernels too, which says so.
+    pub fn start(&self, backlog: &Arc<Backlog>) -> Help {
+        let helper = |_| {
+            let (adapter, backlog) = (self.0.clone(), backlog.clone());
+            let (sender, done) = oneshot_channel();
+            let thread = std::thread::spawn(move || {
+                help(&adapter, &backlog);
+                // The receiver is gone only where the plan was given up.
+                let _ = sender.send(());
+            });
+            (thread, done)
+        };
+        let number = devices(backlog.len(), rayon::current_num_threads()) - 1;
+        let (threads, done) = (0..number).map(helper).unzip();
+        Help { backlog: backlog.clone(), threads, done }
     }
+}
 
-    /// Compiles each share on a device of its own, in the background, unless its first kernel turns out to be on disk.
-    /// What fails here fails on the device that runs the kernels too, which says so.
-    pub fn start(&self, shares: Vec<Vec<Order>>) {
-        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        if shares.is_empty() || thread.as_ref().is_some_and(|busy| !busy.is_finished()) {
+/// Helpers at work. Dropping this waits until each is through with the kernel it is at.
+pub(super) struct Help {
+    backlog: Arc<Backlog>,
+    threads: Vec<JoinHandle<()>>,
+    done: Vec<OneshotReceiver<()>>,
+}
+
+impl Help {
+    /// Waits, without blocking this thread, until nothing is left to compile.
+    pub async fn finished(self) {
+        for done in &self.done {
+            done.receive().await;
+        }
+    }
+}
+
+impl Drop for Help {
+    fn drop(&mut self) {
+        self.backlog.close();
+        // Of a panic there its own message tells.
+        self.threads.drain(..).for_each(|thread| drop(thread.join()));
+    }
+}
+
+fn help(adapter: &wgpu::Adapter, backlog: &Backlog) {
+    let opened = pollster::block_on(adapter.request_device(&descriptor(adapter)));
+    let Ok((device, queue)) = opened else { return };
+    let helper = GpuDevice::new(device, queue, &DeviceOptions::default());
+    let mut stand_ins = StandIns { device: &helper, regions: HashMap::new() };
+    let mut is_first = true;
+    while let Some(order) = backlog.take() {
+        let (submission, _) = helper.scoped(|| stand_ins.compile(order));
+        let wait = |timeout| {
+            helper.device().poll(wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout })
+        };
+        if is_first && wait(Some(TO_READ)).is_ok() {
             return;
         }
-        let adapter = self.adapter.clone();
-        *thread = Some(std::thread::spawn(move || {
-            let at_work: Vec<_> = shares.iter().map_while(|share| help(&adapter, share)).collect();
-            at_work.into_iter().for_each(|(helper, submission)| helper.wait(submission));
-        }));
+        is_first = false;
+        if wait(None).is_err() {
+            return;
+        }
     }
 }
 
-/// A device that compiles these kernels, and the submission with which it is through.
-fn help(adapter: &wgpu::Adapter, orders: &[Order]) -> Option<(GpuDevice, wgpu::SubmissionIndex)> {
-    let opened = pollster::block_on(adapter.request_device(&descriptor(adapter)));
-    let (device, queue) = opened.ok()?;
-    let helper = GpuDevice::new(device, queue, &DeviceOptions::default());
-    // On this thread: a thread of rayon's may be waiting for it, in `drop`.
-    let compile = |orders: &[Order]| {
-        let dispatch = || {
-            let compiled: Vec<_> = orders.iter().map(|of| helper.compile_one(&of.kernel, false)).collect();
-            warm::dispatch(&helper, orders.iter().zip(&compiled))
-        };
-        helper.scoped(dispatch).0
-    };
-    let (first, rest) = orders.split_at_checked(1)?;
-    let submission = compile(first);
-    let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(TO_READ) };
-    if helper.device().poll(wait).is_ok() {
-        return None;
-    }
-    let submission = compile(rest);
-    Some((helper, submission))
+/// Memory to bind in place of a plan's. The code also depends on the kind of what is bound and on parameters, so these are
+/// like the plan's memory in all but size, and the parameters are those of a dispatch of the plan.
+struct StandIns<'a> {
+    device: &'a GpuDevice,
+    regions: HashMap<Bound, Region>,
 }
 
-impl Drop for Helpers {
-    fn drop(&mut self) {
-        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        // Of a panic there its own message tells.
-        let _ = thread.map(JoinHandle::join);
+impl StandIns<'_> {
+    /// The submission after which a kernel's code is compiled.
+    fn compile(&mut self, order: &Order) -> wgpu::SubmissionIndex {
+        let pipeline = self.device.compile_one(&order.kernel, false);
+        let groups: Vec<_> = order.uses.iter().map(|of| self.bind_group(of, &pipeline)).collect();
+        warm::submit(self.device, &groups, |pass, group| {
+            pass.set_pipeline(&pipeline);
+            pass.set_bind_group(0, group, &[]);
+        })
+    }
+
+    /// Adds to the stand-ins what is missing.
+    fn bind_group(&mut self, of: &Use, pipeline: &wgpu::ComputePipeline) -> wgpu::BindGroup {
+        for &(kind, own) in &of.bound {
+            self.regions.entry((kind, own)).or_insert_with(|| Region::stand_in(self.device, kind));
+        }
+        let device = self.device.device();
+        let params = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("stand-in"),
+            size: (of.params.len() as u64).next_multiple_of(16).max(16),
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        self.device.queue().write_buffer(&params, 0, &of.params);
+        let regions = of.bound.iter().map(|bound| self.regions[bound].binding());
+        let resources = std::iter::once(params.as_entire_binding()).chain(regions);
+        let entry = |(i, resource)| wgpu::BindGroupEntry { binding: i as u32, resource };
+        device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("stand-ins"),
+            layout: &pipeline.get_bind_group_layout(0),
+            entries: &resources.enumerate().map(entry).collect::<Vec<_>>(),
+        })
     }
 }
 
 /// How many devices are worth having for so many kernels on so many cores.
 fn devices(kernels: usize, cores: usize) -> usize {
     (kernels / FEWEST_KERNELS).min(cores).clamp(1, 1 + MOST)
-}
-
-/// The order in which the device that runs them compiles so many kernels, by number, and the shares of the others, for so
-/// many devices together.
-///
-/// The device does its own share first, then those of others from their ends, and so meets each where it is.
-pub(super) fn divide(kernels: usize, devices: usize) -> (Vec<usize>, Vec<Vec<usize>>) {
-    let share = |device| (device..kernels).step_by(devices).collect();
-    let shares: Vec<Vec<usize>> = (1..devices).map(share).collect();
-    let others = shares.iter().flat_map(|share| share.iter().rev());
-    ((0..kernels).step_by(devices).chain(others.copied()).collect(), shares)
 }
 
 #[cfg(test)]
@@ -109,11 +154,5 @@ mod tests {
         assert_eq!(devices(14, 2), 2);
         assert_eq!(devices(100, 1), 1);
         assert_eq!(devices(100, 64), 4);
-    }
-
-    #[test]
-    fn one_device_compiles_all_and_the_others_a_share_each() {
-        assert_eq!(divide(5, 1), (vec![0, 1, 2, 3, 4], vec![]));
-        assert_eq!(divide(7, 3), (vec![0, 3, 6, 4, 1, 5, 2], vec![vec![1, 4], vec![2, 5]]));
     }
 }

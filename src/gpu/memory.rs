@@ -1,12 +1,12 @@
 //! Memory for a recording's buffers and images: shared by liveness, and in a checked plan fenced and poisoned.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
 
 use super::device::GpuDevice;
 use super::layers::{self, Layers};
 use super::recording::{Buffer, BufferId, Content, Dispatch, Form, Recording};
+use super::upload::Uploads;
 use crate::error::{Error, Result};
 use crate::memory::{self, Access, Arenas, Lifetime};
 use crate::plan::{MemoryReport, PlanOptions, to_words};
@@ -36,7 +36,7 @@ pub(super) struct Span {
 
 impl Span {
     /// All of a buffer.
-    fn whole(buffer: wgpu::Buffer, bytes: u64) -> Self {
+    pub fn whole(buffer: wgpu::Buffer, bytes: u64) -> Self {
         Span { buffer, offset: 0, bytes, bound: bytes }
     }
 
@@ -54,7 +54,7 @@ pub(super) enum Region {
 }
 
 impl Region {
-    fn weights(texture: wgpu::Texture) -> Self {
+    pub fn weights(texture: wgpu::Texture) -> Self {
         let view = texture.create_view(&wgpu::TextureViewDescriptor::default());
         Region::Image(texture, view)
     }
@@ -147,8 +147,8 @@ impl Fence {
     }
 }
 
-/// All texels of a texture.
-fn write_image(queue: &wgpu::Queue, texture: &wgpu::Texture, bytes: &[u8]) {
+/// Writes all texels of a texture.
+pub(super) fn write_image(queue: &wgpu::Queue, texture: &wgpu::Texture, bytes: &[u8]) {
     let bytes_per_row = texture.width() * TEXEL_BYTES as u32;
     queue.write_texture(
         texture.as_image_copy(),
@@ -328,28 +328,29 @@ impl Memory {
             activations_lower_bound: all.iter().map(|shared| shared.least).sum(),
             weights: 0,
         };
+        let mut uploads = Uploads::new(device);
         let mut unused = None;
         let mut fences = Vec::new();
         let mut regions = Vec::new();
         for (buffer, lifetime) in recording.buffers.iter().zip(&placement.lifetimes) {
             let bytes = (4 * buffer.words as u64).max(4);
-            let fill = |words: Cow<[u32]>| filled(device, &buffer.name, buffer.form, words);
             let region = match &buffer.content {
                 Content::Constant { tensor, range } => {
                     let layout = format!("{range:?}");
                     device.weight(tensor, &layout, || {
                         Ok(match tensor.values::<f32>() {
-                            Ok(values) => fill(Cow::Borrowed(bytemuck::cast_slice(&values[range.clone()]))),
-                            Err(_) => fill(Cow::Borrowed(&to_words(tensor)?[range.clone()])),
+                            Ok(values) => {
+                                uploads.words(&buffer.name, bytemuck::cast_slice(&values[range.clone()]))
+                            }
+                            Err(_) => uploads.words(&buffer.name, &to_words(tensor)?[range.clone()]),
                         })
                     })?
                 }
                 Content::Packed { tensor, packing } => device.weight(tensor, &packing.layout, || {
-                    let words: Vec<u32> =
-                        bytemuck::allocation::cast_vec((packing.pack)(tensor.values()?, tensor.shape()));
-                    Ok(fill(Cow::Owned(words)))
+                    let values = tensor.values()?;
+                    Ok(uploads.packed(buffer, |words| (packing.pack)(values, tensor.shape(), words)))
                 })?,
-                Content::Words(words) => fill(Cow::Borrowed(words)),
+                Content::Words(words) => uploads.words(&buffer.name, words),
                 Content::Input if !options.checked => {
                     Region::Buffer(Span::whole(create_buffer(device, &buffer.name, bytes), bytes))
                 }
@@ -392,7 +393,7 @@ impl Memory {
     }
 }
 
-fn create_buffer(device: &GpuDevice, label: &str, bytes: u64) -> wgpu::Buffer {
+pub(super) fn create_buffer(device: &GpuDevice, label: &str, bytes: u64) -> wgpu::Buffer {
     device.device().create_buffer(&wgpu::BufferDescriptor {
         label: Some(label),
         size: bytes.next_multiple_of(4).max(4),
@@ -410,13 +411,15 @@ fn create_texture(device: &GpuDevice, label: &str, [width, height, layers]: [u32
         sample_count: 1,
         dimension: wgpu::TextureDimension::D2,
         format: wgpu::TextureFormat::Rgba32Float,
-        usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_DST,
+        usage: wgpu::TextureUsages::STORAGE_BINDING
+            | wgpu::TextureUsages::TEXTURE_BINDING
+            | wgpu::TextureUsages::COPY_DST,
         view_formats: &[],
     })
 }
 
 /// A texture for weights of so many words.
-fn create_weights(device: &GpuDevice, label: &str, words: usize) -> wgpu::Texture {
+pub(super) fn create_weights(device: &GpuDevice, label: &str, words: usize) -> wgpu::Texture {
     let (width, height) = weights_size(words);
     create_texture(device, label, [width as u32, height as u32, 1])
 }
@@ -435,26 +438,6 @@ fn alone(device: &GpuDevice, buffer: &Buffer, limits: &wgpu::Limits) -> Region {
             Region::layers(texture, 0..layers)
         }
         Form::Weights => Region::weights(create_weights(device, &buffer.name, buffer.words)),
-    }
-}
-
-/// A constant's memory, which holds these words.
-fn filled(device: &GpuDevice, label: &str, form: Form, words: Cow<[u32]>) -> Region {
-    match form {
-        // Values are not constant: those that are images are computed.
-        Form::Words | Form::Image => {
-            let bytes = (4 * words.len() as u64).max(4);
-            let buffer = create_buffer(device, label, bytes);
-            device.queue().write_buffer(&buffer, 0, bytemuck::cast_slice(&words));
-            Region::Buffer(Span::whole(buffer, bytes))
-        }
-        Form::Weights => {
-            let texture = create_weights(device, label, words.len());
-            let mut whole = words.into_owned();
-            whole.resize(4 * texture.width() as usize * texture.height() as usize, 0);
-            write_image(device.queue(), &texture, bytemuck::cast_slice(&whole));
-            Region::weights(texture)
-        }
     }
 }
 

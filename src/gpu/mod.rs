@@ -22,6 +22,8 @@ mod stepper;
 mod transfer;
 #[cfg(not(target_arch = "wasm32"))]
 mod tune;
+mod upload;
+#[cfg(not(target_arch = "wasm32"))]
 mod warm;
 
 pub use device::GpuDevice;

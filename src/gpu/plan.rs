@@ -11,7 +11,9 @@ use super::recording::{BufferId, Recording};
 use super::transfer;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Info};
-use crate::plan::{MemoryReport, PlanOptions, StepTime, blanks};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::plan::StepTime;
+use crate::plan::{MemoryReport, PlanOptions, blanks};
 use crate::tensor::Tensor;
 
 struct Step {
@@ -23,9 +25,13 @@ struct Step {
 }
 
 impl Step {
-    fn record(&self, pass: &mut wgpu::ComputePass) {
+    fn bind(&self, pass: &mut wgpu::ComputePass) {
         pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(0, &self.bind_group, &[]);
+    }
+
+    fn record(&self, pass: &mut wgpu::ComputePass) {
+        self.bind(pass);
         let [x, y, z] = self.groups;
         pass.dispatch_workgroups(x, y, z);
     }
@@ -97,14 +103,22 @@ impl GpuPlan {
             placement.declare(&mut recording);
         }
         let pipelines = device.pipelines(&recording, options.checked).await?;
+        // A checked plan binds memory of other kinds, and its speed does not matter. Browsers do not show what is software.
+        #[cfg(not(target_arch = "wasm32"))]
+        let warming =
+            (device.is_software() && !options.checked).then(|| device.warm(&recording, &pipelines.new));
 
         let (parts, outcome) = device.scoped(|| {
             let memory = Memory::allocate(device, &recording, placement, options)?;
-            let steps = steps(device, &recording, &memory, pipelines);
+            let steps = steps(device, &recording, &memory, pipelines.all);
             Ok((memory, steps))
         });
         outcome.await?;
         let (memory, steps): (Memory, Vec<Step>) = parts?;
+        #[cfg(not(target_arch = "wasm32"))]
+        if let Some(warming) = warming {
+            warming.finish(device, |pass, dispatch| steps[dispatch].bind(pass)).await?;
+        }
 
         let outputs: Vec<_> = outputs
             .iter()

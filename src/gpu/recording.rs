@@ -12,8 +12,8 @@ use crate::tensor::Tensor;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct BufferId(pub usize);
 
-/// From a constant's elements and shape to the words of a buffer or image.
-type Pack = dyn Fn(&[f32], &[usize]) -> Vec<f32> + Send + Sync;
+/// From a constant's elements and shape to the words of a buffer or image, which are zeros before.
+type Pack = dyn Fn(&[f32], &[usize], &mut [f32]) + Send + Sync;
 
 /// How a constant's elements are laid out for a kernel.
 #[derive(Clone)]
@@ -26,7 +26,7 @@ pub(crate) struct Packing {
 impl Packing {
     pub fn new(
         layout: impl Into<String>,
-        pack: impl Fn(&[f32], &[usize]) -> Vec<f32> + Send + Sync + 'static,
+        pack: impl Fn(&[f32], &[usize], &mut [f32]) + Send + Sync + 'static,
     ) -> Self {
         Packing { layout: layout.into(), pack: Arc::new(pack) }
     }
@@ -36,6 +36,15 @@ impl fmt::Debug for Packing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Packing").field(&self.layout).finish()
     }
+}
+
+/// For each of so many blocks of filters, its part of each set of weights, which follow each other in `words`.
+pub(crate) fn by_block(words: &mut [f32], sets: usize, blocks: usize) -> Vec<Vec<&mut [f32]>> {
+    let mut all: Vec<Vec<&mut [f32]>> = (0..blocks).map(|_| Vec::with_capacity(sets)).collect();
+    for (i, part) in words.chunks_exact_mut(words.len() / (sets * blocks)).enumerate() {
+        all[i % blocks].push(part);
+    }
+    all
 }
 
 /// What a buffer holds.

@@ -24,9 +24,9 @@ const FLAGS: [(bool, bool); 4] = [(false, false), (true, false), (false, true), 
 pub(in crate::gpu) fn conv_variants() -> Vec<Kernel> {
     let mut all = vec![pack_kernel(), unpack_kernel(), filters::pack_kernel()];
     let shapes = [
-        Shape { kernel: 3, stride: 1, dilation: 1, padded: true, plane: false, windows: None },
-        Shape { kernel: 1, stride: 2, dilation: 1, padded: false, plane: false, windows: None },
-        Shape { kernel: 7, stride: 2, dilation: 2, padded: true, plane: false, windows: None },
+        Shape { kernel: 3, stride: 1, dilation: 1, padded: true, lanes: 4, plane: false, windows: None },
+        Shape { kernel: 1, stride: 2, dilation: 1, padded: false, lanes: 4, plane: false, windows: None },
+        Shape { kernel: 7, stride: 2, dilation: 2, padded: true, lanes: 4, plane: false, windows: None },
     ];
     let tiles = [(7, 4), (8, 1), (3, 3)].map(|(pixels, filters)| Tile { pixels, filters, broadcast: false });
     for (shape, tile) in shapes.iter().zip(tiles) {
@@ -45,8 +45,13 @@ pub(in crate::gpu) fn conv_variants() -> Vec<Kernel> {
         }
     }
     for broadcast in [false, true] {
-        let shape = Shape { plane: true, ..shapes[0] };
-        all.push(conv_kernel(&shape, Tile { broadcast, ..tiles[0] }, Epilogue::default()));
+        for shape in [
+            Shape { plane: true, lanes: 1, ..shapes[0] },
+            Shape { lanes: 2, ..shapes[0] },
+            Shape { lanes: 3, ..shapes[0] },
+        ] {
+            all.push(conv_kernel(&shape, Tile { broadcast, ..tiles[0] }, Epilogue::default()));
+        }
     }
     all.extend(winograd::variants());
     for activation in every_activation() {
@@ -59,7 +64,8 @@ pub(in crate::gpu) fn conv_variants() -> Vec<Kernel> {
 
 /// The kernels that matrix products choose.
 pub(super) fn conv_kernels() -> impl Iterator<Item = Kernel> {
-    let shape = Shape { kernel: 1, stride: 1, dilation: 1, padded: false, plane: false, windows: None };
+    let shape =
+        Shape { kernel: 1, stride: 1, dilation: 1, padded: false, lanes: 4, plane: false, windows: None };
     [false, true].into_iter().flat_map(move |broadcast| {
         let tile = Tile { pixels: 8, filters: 4, broadcast };
         let plain = Epilogue::default();
@@ -75,6 +81,8 @@ struct Shape {
     dilation: usize,
     /// Whether taps may lie outside the input.
     padded: bool,
+    /// Channels in a texel of the input.
+    lanes: usize,
     /// Whether the input is planes of one channel in a buffer.
     plane: bool,
     /// Of the outputs, where a pool of them is stored.
@@ -160,6 +168,8 @@ pub(super) struct Sizes {
     /// Texels in depth of the input, and channels of the output.
     pub depth: usize,
     pub filters: usize,
+    /// Channels in a texel of the input: less than four where that has less.
+    pub lanes: usize,
     pub vertical: Axis,
     pub horizontal: Axis,
     /// Whether the input, of one channel, is read as it lies in a buffer.
@@ -181,7 +191,8 @@ impl Sizes {
             _ => return None,
         };
         let (images, depth) = (x.images, x.depth());
-        Some(Sizes { sets: 1, images, depth, filters, vertical, horizontal, plane: false, windows })
+        let lanes = x.channels.min(4);
+        Some(Sizes { sets: 1, images, depth, filters, lanes, vertical, horizontal, plane: false, windows })
     }
 
     /// Height and width of a window: of a single output, where there is no pool.
@@ -203,8 +214,16 @@ impl Sizes {
     fn shape(&self) -> Shape {
         let axis = &self.horizontal;
         let padded = [axis, &self.vertical].iter().any(|a| a.before > 0 || a.after > 0);
-        let Sizes { plane, windows, .. } = *self;
-        Shape { kernel: axis.kernel, stride: axis.stride, dilation: axis.dilation, padded, plane, windows }
+        let Sizes { lanes, plane, windows, .. } = *self;
+        Shape {
+            kernel: axis.kernel,
+            stride: axis.stride,
+            dilation: axis.dilation,
+            padded,
+            lanes,
+            plane,
+            windows,
+        }
     }
 
     /// Pieces of rows that meet the same weights, and invocations for them.
@@ -225,8 +244,7 @@ impl Sizes {
         let pixels = tile.pixels * phases + kernel - phases;
         let weights = if tile.broadcast { tile.filters.div_ceil(2) } else { 4 * tile.filters };
         let sums = tile.pixels * tile.filters;
-        // Of a plane's texels three parts of four are zeros, which take no time.
-        let (products, load) = if self.plane { (4, LOAD_WORD) } else { (16, LOAD) };
+        let (products, load) = (4 * self.lanes, if self.plane { LOAD_WORD } else { LOAD });
         // llvmpipe copies all sums once per round of the loop around them.
         let round = products * sums * kernel + load * pixels + LOAD * weights * kernel + 4 * sums;
         let (height, width) = self.window();
@@ -311,7 +329,11 @@ fn conv_kernel(shape: &Shape, tile: Tile, epilogue: Epilogue) -> Kernel {
         Some(windows) => windows.specialise(kernel),
         None => kernel.with(include_str!("../../../shaders/shared/image_each.wgsl")),
     };
-    let kernel = shape.specialise(kernel).constant("PIXELS", tile.pixels).constant("FILTERS", tile.filters);
+    let kernel = shape
+        .specialise(kernel)
+        .constant("LANES", shape.lanes)
+        .constant("PIXELS", tile.pixels)
+        .constant("FILTERS", tile.filters);
     epilogue.specialise_residual(epilogue.specialise(kernel))
 }
 
@@ -555,14 +577,12 @@ fn depthwise_pixels(axis: &Axis) -> usize {
 }
 
 /// `[c, 1, kernel...]` as `image_depthwise` reads it.
-fn pack_depthwise(values: &[f32], shape: &[usize]) -> Vec<f32> {
+fn pack_depthwise(values: &[f32], shape: &[usize], texels: &mut [f32]) {
     let taps: usize = shape[2..].iter().product();
-    let mut texels = vec![0.0; shape[0].div_ceil(4) * taps * 4];
     for (i, value) in values.iter().enumerate() {
         let (c, tap) = (i / taps, i % taps);
         texels[4 * (c / 4 * taps + tap) + c % 4] = *value;
     }
-    texels
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! The weights of `shaders/image_conv.wgsl`: of constants packed once, of others by each run.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::{GROUP, plain_kernel};
 use crate::error::Result;
 use crate::gpu::kernel::Kernel;
-use crate::gpu::recording::{BufferId, Packing, Recording};
+use crate::gpu::recording::{BufferId, Packing, Recording, by_block};
 use crate::tensor::Tensor;
 
 /// Banks of filters, for convolutions that differ in nothing else.
@@ -61,8 +63,12 @@ impl Filters {
     /// Constant weights `[filters, channels, taps]`, of one set.
     pub fn constant(self, name: &str, weight: &Tensor, recording: &mut Recording) -> BufferId {
         let layout = format!("image conv {}", self.block);
-        let pack = move |values: &[f32], _: &[usize]| {
-            self.pack(|f, c, tap, sets| sets[0] = values[(f * self.channels + c) * self.taps + tap])
+        let pack = move |values: &[f32], _: &[usize], words: &mut [f32]| {
+            self.pack(words, |filters, c, tap, sets| {
+                for (lane, f) in filters.enumerate() {
+                    sets[0][lane] = values[(f * self.channels + c) * self.taps + tap];
+                }
+            });
         };
         recording.constant_weights(
             format!("{name} weight"),
@@ -72,31 +78,36 @@ impl Filters {
         )
     }
 
-    /// The words of the texture; `weights` says the weight of a filter, channel and tap in each set.
-    pub fn pack(&self, weights: impl Fn(usize, usize, usize, &mut [f32]) + Sync) -> Vec<f32> {
-        let mut words = vec![0.0; 4 * self.texels()];
-        // For each block of filters, its part of each set.
-        let mut blocks: Vec<Vec<&mut [f32]>> = (0..self.blocks()).map(|_| Vec::new()).collect();
-        for set in words.chunks_exact_mut(4 * self.set()) {
-            let parts = set.chunks_exact_mut(4 * self.set() / self.blocks());
-            blocks.iter_mut().zip(parts).for_each(|(block, part)| block.push(part));
-        }
-        blocks.into_par_iter().enumerate().for_each(|(block, mut parts)| {
-            let mut sets = vec![0.0; self.sets];
-            let first = 4 * self.block * block;
-            let filters = self.filters.min(first + 4 * self.block) - first;
-            for c in 0..self.channels {
-                for tap in 0..self.taps {
-                    for within in 0..filters {
-                        weights(first + within, c, tap, &mut sets);
-                        let texel = ((c / 4 * self.taps + tap) * self.block + within / 4) * 4 + c % 4;
-                        let at = 4 * texel + within % 4;
-                        parts.iter_mut().zip(&sets).for_each(|(part, weight)| part[at] = *weight);
+    /// Writes the words of the texture; `weights` writes the weights of up to four filters, at a channel and a tap, in each
+    /// set.
+    pub fn pack(
+        &self,
+        words: &mut [f32],
+        weights: impl Fn(Range<usize>, usize, usize, &mut [[f32; 4]]) + Sync,
+    ) {
+        by_block(words, self.sets, self.blocks()).into_par_iter().enumerate().for_each(
+            |(block, mut parts)| {
+                let mut sets = vec![[0.0; 4]; self.sets];
+                let first = 4 * self.block * block;
+                let end = self.filters.min(first + 4 * self.block);
+                for c in 0..self.channels {
+                    for tap in 0..self.taps {
+                        for (four, filter) in (first..end).step_by(4).enumerate() {
+                            if end - filter < 4 {
+                                sets.fill([0.0; 4]);
+                            }
+                            weights(filter..end.min(filter + 4), c, tap, &mut sets);
+                            let texel = ((c / 4 * self.taps + tap) * self.block + four) * 4 + c % 4;
+                            let at = 4 * texel..4 * texel + 4;
+                            parts
+                                .iter_mut()
+                                .zip(&sets)
+                                .for_each(|(p, four)| p[at.clone()].copy_from_slice(four));
+                        }
                     }
                 }
-            }
-        });
-        words
+            },
+        );
     }
 
     /// Weights that a run computes: in a buffer, so many elements apart from filter to filter, channel to channel and tap

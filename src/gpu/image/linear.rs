@@ -71,7 +71,7 @@ pub(in crate::gpu) fn linear(
     }
     let name = &site.node.name;
     let layout = format!("image linear {} {}", of.channels, of.pixels);
-    let packing = Packing::new(layout, move |values, _| pack_linear(values, features, &of));
+    let packing = Packing::new(layout, move |values, _, texels| pack_linear(values, features, &of, texels));
     let weight = recording.constant_weights(format!("{name} weight"), weight, texels, packing);
     let bias = bias(site, operands, recording)?;
     let input = match flattened {
@@ -96,10 +96,9 @@ pub(in crate::gpu) fn linear(
 }
 
 /// `[features, channels, pixels]` as `image_linear` reads it, for inputs of this layout.
-fn pack_linear(values: &[f32], features: usize, of: &Layout) -> Vec<f32> {
+fn pack_linear(values: &[f32], features: usize, of: &Layout, texels: &mut [f32]) {
     let depth = of.depth() * of.pixels;
     let inputs = of.channels * of.pixels;
-    let mut texels = vec![0.0; features.div_ceil(4) * depth * 16];
     for f in 0..features {
         for c in 0..of.channels {
             for p in 0..of.pixels {
@@ -108,5 +107,4 @@ fn pack_linear(values: &[f32], features: usize, of: &Layout) -> Vec<f32> {
             }
         }
     }
-    texels
 }

@@ -246,10 +246,8 @@ fn is_finite_at_zero(activation: Activation) -> bool {
 }
 
 /// The values, with zeros up to a whole texel.
-fn pack_whole_texels(values: &[f32], _shape: &[usize]) -> Vec<f32> {
-    let mut texels = values.to_vec();
-    texels.resize(values.len().next_multiple_of(4), 0.0);
-    texels
+fn pack_whole_texels(values: &[f32], _shape: &[usize], texels: &mut [f32]) {
+    texels[..values.len()].copy_from_slice(values);
 }
 
 /// The bias of a convolution or linear layer, operand 2, in whole texels, of which the last may end in anything. It is

@@ -67,6 +67,7 @@ pub(in crate::gpu) fn product(
         images: 1,
         depth: x.depth(),
         filters: n,
+        lanes: 4,
         vertical: row_axis(),
         horizontal: Axis { input: rows, output: rows, ..row_axis() },
         plane: false,

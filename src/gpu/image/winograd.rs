@@ -2,7 +2,7 @@
 
 use super::conv::{Bounds, Epilogue, LOAD, RESIDUAL, STORE, Sizes, Target, Tile, multiply};
 use super::filters::Filters;
-use super::{Layout, SMALL_GROUP, kernel, row_axis};
+use super::{Layout, OUTPUT, SMALL_GROUP, plain_kernel, row_axis};
 use crate::error::Result;
 use crate::gpu::kernel::Kernel;
 use crate::gpu::memory::fits_image;
@@ -17,14 +17,20 @@ fn name(form: Winograd) -> String {
     format!("image_{}", form.name())
 }
 
+/// A transform, which loads a whole tile.
+fn transform(name: &str, wgsl: &str, reads: usize, form: Winograd) -> Kernel {
+    let input = include_str!("../../../shaders/shared/image_input_called.wgsl");
+    plain_kernel(name, wgsl, reads).with(input).with(OUTPUT).winograd(form)
+}
+
 fn input_kernel(form: Winograd) -> Kernel {
     let wgsl = include_str!("../../../shaders/image_winograd_input.wgsl");
-    kernel(&name(form), wgsl, 1).winograd(form).activation(None)
+    transform(&name(form), wgsl, 1, form).activation(None)
 }
 
 fn output_kernel(form: Winograd, epilogue: Epilogue) -> Kernel {
     let wgsl = include_str!("../../../shaders/image_winograd_output.wgsl");
-    let kernel = kernel(&format!("{}_output", name(form)), wgsl, 3).winograd(form).with(RESIDUAL);
+    let kernel = transform(&format!("{}_output", name(form)), wgsl, 3, form).with(RESIDUAL);
     epilogue.specialise(kernel)
 }
 
@@ -145,6 +151,7 @@ impl Plan {
             images: 1,
             depth: self.channels.div_ceil(4),
             filters: self.filters,
+            lanes: 4,
             vertical: row_axis(),
             horizontal: Axis { input: tiles, output: tiles, ..row_axis() },
             plane: false,
@@ -186,12 +193,12 @@ impl Plan {
     ) -> Result<()> {
         let name = &site.node.name;
         let (form, bank, sizes) = (self.form, self.bank(), self.sizes());
-        let packing = Packing::new(format!("image winograd {form:?} {}", bank.block), move |values, _| {
-            bank.pack(|f, c, _, products| {
-                let at = 9 * (f * bank.channels + c);
-                form.filter(&values[at..at + 9], products);
-            })
-        });
+        let packing =
+            Packing::new(format!("image winograd {form:?} {}", bank.block), move |values, _, words| {
+                bank.pack(words, |filters, channel, _, products| {
+                    form.four_filters(values, bank.channels, filters, channel, products);
+                });
+            });
         let weight = recording.constant_weights(format!("{name} weight"), weight, bank.texels(), packing);
 
         let across = form.tiles(&self.horizontal) as u32;

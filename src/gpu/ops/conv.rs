@@ -222,10 +222,13 @@ pub(super) fn record(
     let groups = op.groups;
     let (weight, a_rows) = match site.constant(1) {
         Some(constant) if m >= 4 => {
-            let packing =
-                Packing::new(format!("rows {groups}"), move |values, _| pack_rows(values, groups, m, k));
+            let packing = Packing::new(format!("rows {groups}"), move |values, _, words| {
+                pack_rows(values, m, k, words)
+            });
             let (name, rows) = (format!("{} weight", site.node.name), m.next_multiple_of(4));
-            (Left::Packed(recording.packed(name, constant, groups * rows * k, packing)), rows)
+            // A binding must hold an element, also where there are no terms.
+            let words = (groups * rows * k).max(4);
+            (Left::Packed(recording.packed(name, constant, words, packing)), rows)
         }
         _ => (Left::Stored(operands.get(1, site, recording)?), m),
     };

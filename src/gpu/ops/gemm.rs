@@ -163,17 +163,14 @@ impl Access {
 
 /// A constant `[groups * m, k]` as `shaders/shared/gemm_a_packed.wgsl` reads it: the rows of each group in fours, zeros past
 /// the last, and of each four the elements at each k together.
-pub(super) fn pack_rows(values: &[f32], groups: usize, m: usize, k: usize) -> Vec<f32> {
+pub(super) fn pack_rows(values: &[f32], m: usize, k: usize, words: &mut [f32]) {
     let fours = m.div_ceil(4);
-    // A binding must hold an element, also where there are no terms.
-    let mut words = vec![0.0; (groups * fours * k * 4).max(4)];
     for (row, values) in values.chunks_exact(k.max(1)).enumerate() {
         let (group, row) = (row / m, row % m);
         for (i, value) in values.iter().enumerate() {
             words[((group * fours + row / 4) * k + i) * 4 + row % 4] = *value;
         }
     }
-    words
 }
 
 /// How a product is cut into pieces of work.
@@ -612,7 +609,8 @@ mod tests {
     #[test]
     fn rows_in_fours() {
         // Two groups of a row of two terms.
-        let words = pack_rows(&[1.0, 2.0, 3.0, 4.0], 2, 1, 2);
+        let mut words = [0.0; 16];
+        pack_rows(&[1.0, 2.0, 3.0, 4.0], 1, 2, &mut words);
         assert_eq!(words, [1.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0, 0.0, 4.0, 0.0, 0.0, 0.0]);
     }
 }

@@ -113,7 +113,8 @@ impl<'a> Plan<'a> {
         let (vertical, horizontal) = (self.shape.vertical, self.horizontal);
         let terms = channels * vertical.kernel * horizontal.kernel;
         let fours = filters.div_ceil(4);
-        let packing = Packing::new("rows 1", move |values, _| pack_rows(values, 1, filters, terms));
+        let packing =
+            Packing::new("rows 1", move |values, _, words| pack_rows(values, filters, terms, words));
         let name = format!("{} weight", site.node.name);
         let weight = recording.packed(name, self.weight, 4 * fours * terms, packing);
         let down = vertical.output.div_ceil(TILE[0]);

@@ -3,13 +3,15 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use super::super::INDEX;
-use super::super::gemm::{self, Form, Left, Params as Product, Source, last_four, pack_rows};
+use super::super::gemm::{self, Form, Left, Params as Product, Source, last_four};
 use super::{Epilogue, GROUP, Layer};
 use crate::error::Result;
 use crate::gpu::kernel::Kernel;
 use crate::gpu::memory::check_size;
-use crate::gpu::recording::{Packing, Recording};
+use crate::gpu::recording::{Packing, Recording, by_block};
 use crate::plan::Site;
 use crate::tensor::Tensor;
 use crate::window::Axis;
@@ -163,9 +165,8 @@ impl<'a> Plan<'a> {
         let Plan { form, vertical, horizontal, .. } = *self;
         let (name, places) = (&site.node.name, self.places());
         let rows = filters.next_multiple_of(4);
-        let packing = Packing::new(format!("winograd {form:?}"), move |values, _| {
-            pack_rows(&transform(form, values), places, filters, channels)
-        });
+        let layout = format!("winograd {form:?}");
+        let packing = Packing::new(layout, move |values, _, words| pack(form, values, channels, words));
         let words = places * rows * channels;
         let weight = recording.packed(format!("{name} weight"), self.weight, words, packing);
         // These serve all pieces in turn.
@@ -201,19 +202,19 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Filters of 3x3 in this form: for each place in a tile the matrix `[filters, channels]`.
-fn transform(form: Winograd, filters: &[f32]) -> Vec<f32> {
-    let products = form.side().pow(2);
-    let pairs = filters.len() / 9;
-    let mut matrices = vec![0.0; products * pairs];
-    let mut transformed = vec![0.0; products];
-    for (pair, filter) in filters.chunks_exact(9).enumerate() {
-        form.filter(filter, &mut transformed);
-        for (place, value) in transformed.iter().enumerate() {
-            matrices[place * pairs + pair] = *value;
+/// Filters of 3x3 in this form: for each place in a tile the matrix `[filters, channels]`, as [`gemm::pack_rows`] packs it.
+fn pack(form: Winograd, values: &[f32], channels: usize, words: &mut [f32]) {
+    let filters = values.len() / (9 * channels);
+    let places = form.side().pow(2);
+    by_block(words, places, filters.div_ceil(4)).into_par_iter().enumerate().for_each(|(four, mut parts)| {
+        let mut transformed = vec![[0.0; 4]; places];
+        let four = 4 * four..filters.min(4 * four + 4);
+        for channel in 0..channels {
+            form.four_filters(values, channels, four.clone(), channel, &mut transformed);
+            let at = 4 * channel..4 * channel + 4;
+            parts.iter_mut().zip(&transformed).for_each(|(part, of)| part[at.clone()].copy_from_slice(of));
         }
-    }
-    matrices
+    });
 }
 
 #[cfg(test)]
@@ -241,8 +242,8 @@ mod tests {
         // Two filters of one channel, each of one corner.
         let mut filters = [0.0; 18];
         (filters[0], filters[9]) = (4.0, 8.0);
-        let matrices = transform(Winograd::Two, &filters);
-        assert_eq!(matrices.len(), 32);
-        assert_eq!(matrices[..4], [4.0, 8.0, 2.0, 4.0]);
+        let mut matrices = [0.0; 64];
+        pack(Winograd::Two, &filters, 1, &mut matrices);
+        assert_eq!(matrices[..8], [4.0, 8.0, 0.0, 0.0, 2.0, 4.0, 0.0, 0.0]);
     }
 }
