@@ -14,6 +14,8 @@ use super::cache::Cache;
 use super::helpers::Helpers;
 use super::kernel::Kernel;
 use super::memory::Region;
+#[cfg(not(target_arch = "wasm32"))]
+use super::poller::Poller;
 use super::recording::Recording;
 #[cfg(not(target_arch = "wasm32"))]
 use super::tune::Winners;
@@ -45,7 +47,7 @@ struct Inner {
     /// Why the device was lost, once it is.
     lost: Arc<Mutex<Option<String>>>,
     #[cfg(not(target_arch = "wasm32"))]
-    poller: Mutex<Option<std::sync::mpsc::Sender<wgpu::SubmissionIndex>>>,
+    poller: Mutex<Option<Poller>>,
     /// Where the driver compiles on one thread per device, and this library opened the device.
     #[cfg(not(target_arch = "wasm32"))]
     helpers: Option<Helpers>,
@@ -405,20 +407,7 @@ impl GpuDevice {
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn wait_elsewhere(&self, submission: wgpu::SubmissionIndex) {
         let mut poller = lock(&self.0.poller);
-        let sender = poller.get_or_insert_with(|| {
-            let (sender, receiver) = std::sync::mpsc::channel::<wgpu::SubmissionIndex>();
-            // The thread ends with the last device handle, which closes the channel.
-            let device = self.0.device.clone();
-            std::thread::spawn(move || {
-                for submission in receiver {
-                    let _ = device
-                        .poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None });
-                }
-            });
-            sender
-        });
-        // The receiver lives as long as the sender: the send cannot fail.
-        let _ = sender.send(submission);
+        poller.get_or_insert_with(|| Poller::new(self.0.device.clone())).wait(submission);
     }
 }
 

@@ -16,7 +16,7 @@ const FENCE: u64 = 256;
 /// What a checked plan fills its first buffer with before a run, the next with the next number, and so on: NaNs that no
 /// kernel computes, and that show in whose fence they are copied.
 const POISON: u32 = 0x7fc5_5aa5;
-/// Texels in a row of weights of more than one; `shaders/shared/image.wgsl` counts by it.
+/// Texels in a row of weights; `shaders/shared/image.wgsl` counts by it.
 const WEIGHTS_WIDTH: u32 = 2048;
 const TEXEL_BYTES: u64 = 16;
 /// What activations may take in buffers, beside the most that is alive at one step, before a dispatch reads and writes parts
@@ -71,7 +71,6 @@ impl Region {
 
     /// A little memory of this kind, which holds nothing.
     pub fn stand_in(device: &GpuDevice, kind: Kind) -> Self {
-        let weights = |texels| Region::weights(create_weights(device, "stand-in", 4 * texels));
         match kind {
             Kind::Words => Region::Buffer(Span::whole(create_buffer(device, "stand-in", FENCE), FENCE)),
             Kind::Image => {
@@ -79,8 +78,7 @@ impl Region {
                 let size = [layers::WIDTH, layers::LEAST_ROWS, 2];
                 Region::layers(create_texture(device, "stand-in", size), 0..2)
             }
-            Kind::Row => weights(1),
-            Kind::Rows => weights(WEIGHTS_WIDTH as usize),
+            Kind::Weights => Region::weights(create_weights(device, "stand-in", 1)),
         }
     }
 
@@ -169,10 +167,8 @@ pub(super) enum Kind {
     Words,
     /// Layers, whose width and rows are powers of two.
     Image,
-    /// Weights of one row, whose width is no power of two.
-    Row,
-    /// Weights of several rows, whose number is no power of two.
-    Rows,
+    /// Rows whose width is a power of two, and their number is none.
+    Weights,
 }
 
 impl Kind {
@@ -180,21 +176,17 @@ impl Kind {
         match buffer.form {
             Form::Words => Kind::Words,
             Form::Image => Kind::Image,
-            Form::Weights if weights_size(buffer.words).1 == 1 => Kind::Row,
-            Form::Weights => Kind::Rows,
+            Form::Weights => Kind::Weights,
         }
     }
 }
 
-/// Width and height of a texture for weights of so many words: one row of as many texels as it takes, or rows of
-/// [`WEIGHTS_WIDTH`], and one more where their number would make another [`Kind`] of it.
+/// Width and height of a texture for weights of so many words. A single row would be of another [`Kind`], and so would a
+/// number of rows that is a power of two: such have rows that hold nothing.
 fn weights_size(words: usize) -> (u64, u64) {
     let (texels, width) = (words.div_ceil(4) as u64, u64::from(WEIGHTS_WIDTH));
-    let no_power = |n: u64| if n.is_power_of_two() { n + 1 } else { n };
-    match texels.div_ceil(width) {
-        _ if texels < width => (no_power(texels.max(3)), 1),
-        rows => (width, no_power(rows.max(3))),
-    }
+    let rows = texels.div_ceil(width).max(3);
+    (width, if rows.is_power_of_two() { rows + 1 } else { rows })
 }
 
 /// Whether weights or an image of so many words are within the device's limits. An image could be larger: it has more

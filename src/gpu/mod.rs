@@ -17,6 +17,8 @@ mod memory;
 pub(crate) mod operands;
 mod ops;
 mod plan;
+#[cfg(not(target_arch = "wasm32"))]
+mod poller;
 pub(crate) mod recording;
 mod stepper;
 mod transfer;
