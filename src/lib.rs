@@ -33,6 +33,9 @@
 //! Tensors are f32 in NCHW order: `[batch, channels, height, width]`. Nothing panics on a caller's mistake: every error is
 //! an [`Error`], which names the layer, what it expected and what it got.
 
+// In a browser no thread may wait, and what serves those that do is not used there.
+#![cfg_attr(target_arch = "wasm32", allow(dead_code))]
+
 pub mod classify;
 pub mod device;
 pub mod error;

@@ -255,8 +255,13 @@ impl Sizes {
 
     /// The tiles whose code is small enough to be compiled in a moment.
     fn tiles(&self, broadcast: bool) -> impl Iterator<Item = Tile> {
-        // Few layers of a network have strides, and what is compiled for them alone should be little.
-        let most_sums = if self.horizontal.stride > 1 { 16 } else { 32 };
+        // Few layers of a network have strides, and what is compiled for them alone should be little. A first layer, of few
+        // channels, often has them too, and takes a larger part of the network's time.
+        let most_sums = match (self.horizontal.stride, self.lanes) {
+            (1, _) => 32,
+            (_, 4) => 8,
+            _ => 16,
+        };
         const MOST_CODE: usize = 96;
         let kernel = self.horizontal.kernel;
         let width = self.window().1;
@@ -657,6 +662,18 @@ mod tests {
         let wide =
             Sizes { windows: Some(Windows { max: true, height: 1, width: 3 }), ..sizes(1, 4, 4, 99, 97) };
         assert_eq!(choose(wide, None, false), Tile { pixels: 3, filters: 1, broadcast: false });
+    }
+
+    #[test]
+    fn every_branch_of_the_limit_to_sums() {
+        let sums = |channels, stride| {
+            let axis = Axis { kernel: 3, stride, input: 56, output: 54 / stride, ..row_axis() };
+            let x = Layout { images: 1, channels, pixels: 56 * 56 };
+            let tile = choose(Sizes::new(&x, 64, &[axis; 2], None).expect("two axes"), None, true);
+            tile.pixels * tile.filters
+        };
+        let [plain, strided, first] = [sums(64, 1), sums(64, 2), sums(3, 2)];
+        assert!(plain > 16 && strided <= 8 && (9..=16).contains(&first), "{plain} {strided} {first}");
     }
 
     #[test]
