@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 #[cfg(not(target_arch = "wasm32"))]
-use futures_intrusive::channel::shared::oneshot_channel;
+use futures_intrusive::channel::shared::OneshotReceiver;
 
 use super::cache::Cache;
 #[cfg(not(target_arch = "wasm32"))]
@@ -391,23 +391,12 @@ impl GpuDevice {
             self.0.device.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None });
     }
 
-    /// As [`Self::wait`], without blocking this thread.
+    /// Sees to it that this submission's callbacks run, without blocking this thread. What is returned receives when they
+    /// have, or the device is lost.
     #[cfg(not(target_arch = "wasm32"))]
-    pub(super) async fn finished(&self, submission: wgpu::SubmissionIndex) {
-        let (sender, receiver) = oneshot_channel();
-        self.0.queue.on_submitted_work_done(move || {
-            // The receiver is gone only where the plan was given up.
-            let _ = sender.send(());
-        });
-        self.wait_elsewhere(submission);
-        receiver.receive().await;
-    }
-
-    /// Sees to it that this submission's callbacks run, without blocking this thread.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub(crate) fn wait_elsewhere(&self, submission: wgpu::SubmissionIndex) {
+    pub(crate) fn wait_elsewhere(&self, submission: wgpu::SubmissionIndex) -> OneshotReceiver<()> {
         let mut poller = lock(&self.0.poller);
-        poller.get_or_insert_with(|| Poller::new(self.0.device.clone())).wait(submission);
+        poller.get_or_insert_with(|| Poller::new(self.0.device.clone())).wait(submission)
     }
 }
 

@@ -105,7 +105,7 @@ impl Warming {
             let dispatches = order.uses.iter().map(|of| of.dispatch);
             let (submission, outcome) = device.scoped(|| submit(device, dispatches, &bind));
             outcome.await?;
-            device.finished(submission).await;
+            device.wait_elsewhere(submission).receive().await;
         }
         if let Some(help) = self.help {
             help.finished().await;
