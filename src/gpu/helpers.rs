@@ -75,6 +75,7 @@ impl Drop for Help {
     }
 }
 
+/// Compiles from the backlog on a device of its own.
 fn help(adapter: &wgpu::Adapter, backlog: &Backlog) {
     let opened = pollster::block_on(adapter.request_device(&descriptor(adapter)));
     let Ok((device, queue)) = opened else { return };

@@ -8,8 +8,8 @@ use futures_intrusive::channel::shared::{OneshotReceiver, OneshotSender, oneshot
 /// A submission to wait for, and whom to tell.
 type Order = (wgpu::SubmissionIndex, OneshotSender<()>);
 
-/// The thread, and the submissions that it waits for, one after another. Dropping this waits for it: it holds the device,
-/// and a driver that is unloaded while the process ends may not be there any more where the process ends.
+/// The thread, which waits for one submission after another. Dropping this waits for the thread: it holds the device, and if
+/// it were the last to let go, it might unload the driver while the process runs the driver's exit handlers, and crash.
 pub(super) struct Poller {
     orders: Option<Sender<Order>>,
     thread: Option<JoinHandle<()>>,
