@@ -78,7 +78,8 @@ impl Region {
                 let size = [layers::WIDTH, layers::LEAST_ROWS, 2];
                 Region::layers(create_texture(device, "stand-in", size), 0..2)
             }
-            Kind::Weights => Region::weights(create_weights(device, "stand-in", 1)),
+            Kind::Row => Region::weights(create_weights(device, "stand-in", weights_size(4))),
+            Kind::Rows => Region::weights(create_weights(device, "stand-in", rows_size(4))),
         }
     }
 
@@ -167,8 +168,10 @@ pub(super) enum Kind {
     Words,
     /// Layers, whose width and rows are powers of two.
     Image,
-    /// Rows whose width is a power of two, and their number is none.
-    Weights,
+    /// Weights of one row, whose width is no power of two.
+    Row,
+    /// Weights of several rows, whose number is no power of two.
+    Rows,
 }
 
 impl Kind {
@@ -176,17 +179,46 @@ impl Kind {
         match buffer.form {
             Form::Words => Kind::Words,
             Form::Image => Kind::Image,
-            Form::Weights => Kind::Weights,
+            Form::Weights if weights_size(buffer.words).1 == 1 => Kind::Row,
+            Form::Weights | Form::WeightRows => Kind::Rows,
         }
     }
 }
 
-/// Width and height of a texture for weights of so many words. A single row would be of another [`Kind`], and so would a
-/// number of rows that is a power of two: such have rows that hold nothing.
+/// Has weights of one row be several where their kernel also reads weights of several, for which it would be compiled once
+/// more.
+pub(super) fn unify_weights(recording: &mut Recording) {
+    let Recording { buffers, dispatches, .. } = recording;
+    let reads = |dispatch: &Dispatch, buffers: &[Buffer], kind| {
+        dispatch.reads.iter().any(|id| Kind::of(&buffers[id.0]) == kind)
+    };
+    let of_rows: HashSet<_> =
+        dispatches.iter().filter(|d| reads(d, buffers, Kind::Rows)).map(|d| &d.kernel).collect();
+    for dispatch in dispatches.iter().filter(|dispatch| of_rows.contains(&dispatch.kernel)) {
+        for id in &dispatch.reads {
+            let buffer = &mut buffers[id.0];
+            // What is computed shares memory with others of its form.
+            if Kind::of(buffer) == Kind::Row && !matches!(buffer.content, Content::Computed) {
+                buffer.form = Form::WeightRows;
+            }
+        }
+    }
+}
+
+/// Width and height of a texture for weights of so many words: one row of as many texels as it takes, or several.
 fn weights_size(words: usize) -> (u64, u64) {
-    let (texels, width) = (words.div_ceil(4) as u64, u64::from(WEIGHTS_WIDTH));
-    let rows = texels.div_ceil(width).max(3);
-    (width, if rows.is_power_of_two() { rows + 1 } else { rows })
+    let texels = words.div_ceil(4) as u64;
+    if texels < u64::from(WEIGHTS_WIDTH) { (no_power(texels.max(3)), 1) } else { rows_size(words) }
+}
+
+/// As [`weights_size`], of several rows. Their number may be one more than it takes, for it would make another [`Kind`].
+fn rows_size(words: usize) -> (u64, u64) {
+    let width = u64::from(WEIGHTS_WIDTH);
+    (width, no_power((words.div_ceil(4) as u64).div_ceil(width).max(3)))
+}
+
+fn no_power(n: u64) -> u64 {
+    if n.is_power_of_two() { n + 1 } else { n }
 }
 
 /// Whether weights or an image of so many words are within the device's limits. An image could be larger: it has more
@@ -355,7 +387,7 @@ impl Memory {
                     let shared = match buffer.form {
                         Form::Words => &mut words,
                         Form::Image => &mut images,
-                        Form::Weights => &mut computed_weights,
+                        Form::Weights | Form::WeightRows => &mut computed_weights,
                     };
                     shared.next()?
                 }
@@ -410,10 +442,15 @@ fn create_texture(device: &GpuDevice, label: &str, [width, height, layers]: [u32
     })
 }
 
-/// A texture for weights of so many words.
-pub(super) fn create_weights(device: &GpuDevice, label: &str, words: usize) -> wgpu::Texture {
-    let (width, height) = weights_size(words);
+/// A texture for weights, of this width and height.
+fn create_weights(device: &GpuDevice, label: &str, (width, height): (u64, u64)) -> wgpu::Texture {
     create_texture(device, label, [width as u32, height as u32, 1])
+}
+
+/// A texture for a buffer that is weights.
+pub(super) fn weights_texture(device: &GpuDevice, buffer: &Buffer) -> wgpu::Texture {
+    let size = if buffer.form == Form::WeightRows { rows_size } else { weights_size };
+    create_weights(device, &buffer.name, size(buffer.words))
 }
 
 /// Memory of a checked plan's input or computed buffer, which it shares with nothing.
@@ -429,7 +466,7 @@ fn alone(device: &GpuDevice, buffer: &Buffer, limits: &wgpu::Limits) -> Region {
             let texture = create_texture(device, &buffer.name, [layers::WIDTH, rows, layers]);
             Region::layers(texture, 0..layers)
         }
-        Form::Weights => Region::weights(create_weights(device, &buffer.name, buffer.words)),
+        Form::Weights | Form::WeightRows => Region::weights(weights_texture(device, buffer)),
     }
 }
 
@@ -455,7 +492,7 @@ impl Shared {
         let (regions, bytes) = match form {
             Form::Words => share_buffers(device, &values, &placement.words),
             Form::Image => share_layers(device, &values, &recording.limits),
-            Form::Weights => share_weights(device, &values),
+            Form::Weights | Form::WeightRows => share_weights(device, &values),
         };
         Shared { regions: regions.into_iter(), bytes, least: 4 * memory::lower_bound(&values) as u64 }
     }
@@ -504,7 +541,7 @@ fn share_weights(device: Option<&GpuDevice>, values: &[Lifetime]) -> (Vec<Region
     };
     let bytes = TEXEL_BYTES * slots.sizes.iter().map(texels).sum::<u64>();
     let Some(device) = device else { return (Vec::new(), bytes) };
-    let create = |&words: &usize| Region::weights(create_weights(device, "activations", words));
+    let create = |&words: &usize| Region::weights(create_weights(device, "activations", weights_size(words)));
     let textures: Vec<_> = slots.sizes.iter().map(create).collect();
     (slots.of.into_iter().map(|slot| textures[slot].clone()).collect(), bytes)
 }
@@ -550,8 +587,11 @@ fn lifetimes(recording: &Recording, outputs: &[BufferId]) -> Vec<Option<Lifetime
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::kernel::Kernel;
     use crate::gpu::operands::record_on;
+    use crate::gpu::recording::Packing;
     use crate::graph::passes::optimize;
+    use crate::tensor::Tensor;
     use crate::zoo;
 
     const NETWORKS: [&str; 6] = ["lenet5", "squeezenet1_1", "mobilenet_v2", "resnet18", "resnet50", "vgg16"];
@@ -607,6 +647,27 @@ mod tests {
             count += usize::from(!needed.is_empty());
         }
         Ok(count)
+    }
+
+    #[test]
+    fn only_weights_that_meet_larger_ones_have_rows_to_spare() {
+        let mut recording = Recording::new(wgpu::Limits::default(), true);
+        let tensor = Tensor::zeros([1]).unwrap();
+        let mut weights = |texels| {
+            let packing = Packing::new("", |_, _, _| ());
+            recording.constant_weights("", &tensor, texels, packing)
+        };
+        let [large, small, alone] = [5000, 10, 10].map(&mut weights);
+        let computed = recording.computed_weights("", 10);
+        let kernel = |name: &str| Kernel::new(name, "", 1, 0);
+        for (name, read) in [("a", large), ("a", small), ("a", computed), ("b", alone)] {
+            recording.dispatch(kernel(name), &0u32, &[read], &[], [1; 3]).unwrap();
+        }
+        unify_weights(&mut recording);
+        let forms = [large, small, alone, computed].map(|id| recording.buffers[id.0].form);
+        assert_eq!(forms, [Form::Weights, Form::WeightRows, Form::Weights, Form::Weights]);
+        let sizes = [weights_size(40), rows_size(40), weights_size(4 * 5000), rows_size(4 * 2048 * 4)];
+        assert_eq!(sizes, [(10, 1), (2048, 3), (2048, 3), (2048, 5)]);
     }
 
     #[test]

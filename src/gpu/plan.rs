@@ -5,7 +5,7 @@ use futures_intrusive::sync::Mutex;
 
 use super::device::GpuDevice;
 use super::kernel::Kernel;
-use super::memory::{ENOUGH, Fence, Memory, Placement, Span, check_limits};
+use super::memory::{ENOUGH, Fence, Memory, Placement, Span, check_limits, unify_weights};
 use super::operands::record;
 use super::recording::{BufferId, Recording};
 use super::transfer;
@@ -98,6 +98,7 @@ impl GpuPlan {
         device.check_alive()?;
         check_limits(&recording, options)?;
 
+        unify_weights(&mut recording);
         // What a checked plan computes shares nothing.
         if !options.checked {
             placement.declare(&mut recording);

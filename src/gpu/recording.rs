@@ -72,6 +72,8 @@ pub(crate) enum Form {
     Image,
     /// In a texture of its own: weights.
     Weights,
+    /// Weights that would be one row, as several.
+    WeightRows,
 }
 
 /// A buffer: what it is called in errors, its length in 32-bit words, where they are, and what they hold.

@@ -1,7 +1,7 @@
 //! Constants on their way to a device.
 
 use super::device::GpuDevice;
-use super::memory::{Region, Span, create_buffer, create_weights, write_image};
+use super::memory::{Region, Span, create_buffer, weights_texture, write_image};
 use super::recording::{Buffer, Form};
 
 /// Bytes that may wait in staging memory before they are carried over, for which this thread waits. Staging memory is then
@@ -40,8 +40,8 @@ impl<'a> Uploads<'a> {
         let region = match buffer.form {
             // Values are not constant: those that are images are computed.
             Form::Words | Form::Image => self.words(&buffer.name, bytemuck::cast_slice(&packed)),
-            Form::Weights => {
-                let texture = create_weights(self.device, &buffer.name, buffer.words);
+            Form::Weights | Form::WeightRows => {
+                let texture = weights_texture(self.device, buffer);
                 packed.resize(4 * texture.width() as usize * texture.height() as usize, 0.0);
                 write_image(self.device.queue(), &texture, bytemuck::cast_slice(&packed));
                 self.wait_if_much(4 * packed.len() as u64);
