@@ -47,6 +47,13 @@ pub(crate) fn by_block(words: &mut [f32], sets: usize, blocks: usize) -> Vec<Vec
     all
 }
 
+/// Writes the n-th four words of each part.
+pub(crate) fn write_fours(parts: &mut [&mut [f32]], n: usize, fours: &[[f32; 4]]) {
+    for (part, four) in parts.iter_mut().zip(fours) {
+        part[4 * n..4 * n + 4].copy_from_slice(four);
+    }
+}
+
 /// What a buffer holds.
 #[derive(Clone, Debug)]
 pub(crate) enum Content {

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::{GROUP, plain_kernel};
 use crate::error::Result;
 use crate::gpu::kernel::Kernel;
-use crate::gpu::recording::{BufferId, Packing, Recording, by_block};
+use crate::gpu::recording::{BufferId, Packing, Recording, by_block, write_fours};
 use crate::tensor::Tensor;
 
 /// Banks of filters, for convolutions that differ in nothing else.
@@ -85,29 +85,24 @@ impl Filters {
         words: &mut [f32],
         weights: impl Fn(Range<usize>, usize, usize, &mut [[f32; 4]]) + Sync,
     ) {
-        by_block(words, self.sets, self.blocks()).into_par_iter().enumerate().for_each(
-            |(block, mut parts)| {
-                let mut sets = vec![[0.0; 4]; self.sets];
-                let first = 4 * self.block * block;
-                let end = self.filters.min(first + 4 * self.block);
-                for c in 0..self.channels {
-                    for tap in 0..self.taps {
-                        for (four, filter) in (first..end).step_by(4).enumerate() {
-                            if end - filter < 4 {
-                                sets.fill([0.0; 4]);
-                            }
-                            weights(filter..end.min(filter + 4), c, tap, &mut sets);
-                            let texel = ((c / 4 * self.taps + tap) * self.block + four) * 4 + c % 4;
-                            let at = 4 * texel..4 * texel + 4;
-                            parts
-                                .iter_mut()
-                                .zip(&sets)
-                                .for_each(|(p, four)| p[at.clone()].copy_from_slice(four));
+        let blocks = by_block(words, self.sets, self.blocks());
+        blocks.into_par_iter().enumerate().for_each(|(block, mut parts)| {
+            let mut sets = vec![[0.0; 4]; self.sets];
+            let first = 4 * self.block * block;
+            let end = self.filters.min(first + 4 * self.block);
+            for c in 0..self.channels {
+                for tap in 0..self.taps {
+                    for (four, filter) in (first..end).step_by(4).enumerate() {
+                        if end - filter < 4 {
+                            sets.fill([0.0; 4]);
                         }
+                        weights(filter..end.min(filter + 4), c, tap, &mut sets);
+                        let texel = ((c / 4 * self.taps + tap) * self.block + four) * 4 + c % 4;
+                        write_fours(&mut parts, texel, &sets);
                     }
                 }
-            },
-        );
+            }
+        });
     }
 
     /// Weights that a run computes: in a buffer, so many elements apart from filter to filter, channel to channel and tap

@@ -11,7 +11,7 @@ use super::{Epilogue, GROUP, Layer};
 use crate::error::Result;
 use crate::gpu::kernel::Kernel;
 use crate::gpu::memory::check_size;
-use crate::gpu::recording::{Packing, Recording, by_block};
+use crate::gpu::recording::{Packing, Recording, by_block, write_fours};
 use crate::plan::Site;
 use crate::tensor::Tensor;
 use crate::window::Axis;
@@ -206,13 +206,13 @@ impl<'a> Plan<'a> {
 fn pack(form: Winograd, values: &[f32], channels: usize, words: &mut [f32]) {
     let filters = values.len() / (9 * channels);
     let places = form.side().pow(2);
-    by_block(words, places, filters.div_ceil(4)).into_par_iter().enumerate().for_each(|(four, mut parts)| {
+    let blocks = by_block(words, places, filters.div_ceil(4));
+    blocks.into_par_iter().enumerate().for_each(|(four, mut parts)| {
         let mut transformed = vec![[0.0; 4]; places];
         let four = 4 * four..filters.min(4 * four + 4);
         for channel in 0..channels {
             form.four_filters(values, channels, four.clone(), channel, &mut transformed);
-            let at = 4 * channel..4 * channel + 4;
-            parts.iter_mut().zip(&transformed).for_each(|(part, of)| part[at.clone()].copy_from_slice(of));
+            write_fours(&mut parts, channel, &transformed);
         }
     });
 }
