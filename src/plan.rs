@@ -62,7 +62,9 @@ pub enum Tuning {
 
 /// The kernel variants of the CPU backend: an operator and a name for [`PlanOptions::variant`].
 ///
-/// `blocked` and `winograd` kernels work on channels in blocks of 16; the others on tensors as they are.
+/// `blocked` and `winograd` kernels work on channels in blocks of 16; the others on tensors as they are. With any variant, or
+/// with the name `layers`, which is none, a batch is run layer by layer; without, networks of small weights run it image
+/// by image.
 pub const CPU_VARIANTS: &[(&str, &str)] = &[
     ("activation", "blocked"),
     ("binary", "blocked"),
@@ -146,7 +148,7 @@ pub struct Plan {
 }
 
 enum Backend {
-    Cpu(CpuPlan),
+    Cpu(Box<CpuPlan>),
     Gpu(Box<GpuPlan>),
 }
 
@@ -158,7 +160,7 @@ impl Plan {
 
     pub(crate) fn cpu_sharing(graph: &Graph, options: &PlanOptions, folded: &Folded) -> Result<Self> {
         let graph = prepare(graph, options, folded)?;
-        Ok(Self::new(&graph, options, Backend::Cpu(CpuPlan::compile(&graph, options)?)))
+        Ok(Self::new(&graph, options, Backend::Cpu(Box::new(CpuPlan::compile(&graph, options)?))))
     }
 
     pub(crate) async fn gpu(

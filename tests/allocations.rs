@@ -70,7 +70,8 @@ fn a_run_on_the_cpu_allocates_its_outputs_and_nothing_into_them() {
     let net = Network::new("elementwise", [8, 12, 12]).relu();
     let net = net.add(&|net| net, &|net| net.tanh().tanh()).flatten().softmax();
     let zoo = NETWORKS.map(|name| zoo::load(name).unwrap());
-    for graph in zoo.into_iter().chain([net.build().unwrap()]) {
+    let batches = ["lenet5", "mobilenet_v2"].map(|name| zoo::load(name).unwrap().with_batch(8).unwrap());
+    for graph in zoo.into_iter().chain(batches).chain([net.build().unwrap()]) {
         // Kept, for plans share what is packed.
         let mut plans = Vec::new();
         for threads in [1, 3] {

@@ -157,7 +157,7 @@ fn a_panic_and_what_is_held_are_seen() {
     let text = *caught.unwrap_err().downcast::<String>().unwrap();
     assert!(text.starts_with("an index panics"), "{text}");
     if let (Some(before), true) = (peaks(), cfg!(target_os = "linux")) {
-        let held = vec![1u8; 64 << 20];
+        let held = std::hint::black_box(vec![1u8; 64 << 20]);
         assert!(peaks().unwrap().0 > before.0, "{} bytes are not seen", held.len());
     }
 }

@@ -9,7 +9,7 @@ use wgpu_cnn::ops::Op;
 /// The folders that hold a file per operator, and the files in them that belong to none.
 const ROOMS: [(&str, &[&str]); 4] = [
     ("src/ops", &["mod", "broadcast"]),
-    ("src/cpu", &["aligned", "mod", "plan", "vectors"]),
+    ("src/cpu", &["aligned", "cores", "images", "layers", "mod", "plan", "vectors"]),
     ("src/gpu/ops", &["mod"]),
     ("tests/ops", &["main", "harness"]),
 ];

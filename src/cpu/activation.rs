@@ -3,23 +3,16 @@
 use pulp::{Scalar, Simd};
 use rayon::prelude::*;
 
+use super::cores::{GRAIN, Spread};
 use super::{Kernel, vectorised};
 use crate::error::Result;
 use crate::ops::Activation;
 use crate::plan::Site;
 
-/// Elements that are worth a task of their own; less runs on the calling thread.
-pub(super) const GRAIN: usize = 1 << 14;
-
-/// How many items make up a task, for items of `work` elements each.
-pub(super) fn grain(work: usize) -> usize {
-    (GRAIN / work.max(1)).max(1)
-}
-
 pub(super) fn compile(op: &Activation, _site: &Site) -> Result<Kernel> {
     let op = *op;
     Ok(Kernel::new(move |inputs, outputs, _| {
-        outputs[0].par_chunks_mut(GRAIN).zip(inputs[0].par_chunks(GRAIN)).for_each(|(out, x)| {
+        outputs[0].par_chunks_mut(GRAIN).zip(inputs[0].par_chunks(GRAIN)).spread(1).for_each(|(out, x)| {
             out.copy_from_slice(x);
             apply(Some(op), out);
         });

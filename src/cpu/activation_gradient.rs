@@ -4,7 +4,8 @@ use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, PI};
 
 use rayon::prelude::*;
 
-use super::activation::{GRAIN, clip, erf, sigmoid};
+use super::activation::{clip, erf, sigmoid};
+use super::cores::{GRAIN, Spread};
 use super::{Kernel, vectorised};
 use crate::error::Result;
 use crate::ops::{Activation, ActivationGradient};
@@ -14,7 +15,7 @@ pub(super) fn compile(op: &ActivationGradient, _site: &Site) -> Result<Kernel> {
     let activation = op.activation;
     Ok(Kernel::new(move |inputs, outputs, _| {
         let operands = inputs[0].par_chunks(GRAIN).zip(inputs[1].par_chunks(GRAIN));
-        outputs[0].par_chunks_mut(GRAIN).zip(operands).for_each(|(out, (value, dy))| {
+        outputs[0].par_chunks_mut(GRAIN).zip(operands).spread(1).for_each(|(out, (value, dy))| {
             vectorised(|| multiply(activation, Slices { value, dy, out }));
         });
     }))

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::activation::GRAIN;
+use super::cores::{GRAIN, Spread};
 use super::{Kernel, vectorised};
 use crate::error::Result;
 use crate::ops::Adam;
@@ -16,7 +16,7 @@ pub(super) fn compile(op: &Adam, _site: &Site) -> Result<Kernel> {
         let [rate, c1, c2] = *rates else { return };
         let new =
             new_w.par_chunks_mut(GRAIN).zip(new_m.par_chunks_mut(GRAIN)).zip(new_v.par_chunks_mut(GRAIN));
-        new.enumerate().for_each(|(chunk, ((new_w, new_m), new_v))| {
+        new.enumerate().spread(1).for_each(|(chunk, ((new_w, new_m), new_v))| {
             let from = chunk * GRAIN;
             let n = new_w.len();
             let [w, g, m, v] = [w, g, m, v].map(|all| &all[from..][..n]);

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::Kernel;
-use super::activation::grain;
+use super::cores::{Spread, grain};
 use crate::error::Result;
 use crate::ops::ArgReduce;
 use crate::ops::arg_reduce::ArgOutput;
@@ -24,7 +24,7 @@ pub(super) fn compile(op: &ArgReduce, site: &Site) -> Result<Kernel> {
             ArgOutput::OneHot => block,
         };
         let blocks = outputs[0].par_chunks_mut(out_block).zip(inputs[0].par_chunks(block));
-        blocks.with_min_len(grain(block)).for_each(|(out, x)| {
+        blocks.spread(grain(block)).for_each(|(out, x)| {
             if op.output == ArgOutput::OneHot {
                 out.fill(0.0);
             }

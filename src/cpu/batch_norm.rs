@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::Kernel;
-use super::activation::grain;
+use super::cores::{Spread, grain};
 use crate::error::Result;
 use crate::ops::BatchNorm;
 use crate::plan::Site;
@@ -17,7 +17,7 @@ pub(super) fn compile(op: &BatchNorm, site: &Site) -> Result<Kernel> {
     Ok(Kernel::new(move |inputs, outputs, _| {
         let &[x, scale, bias, mean, variance] = inputs else { return };
         let planes = outputs[0].par_chunks_mut(plane).zip(x.par_chunks(plane));
-        planes.enumerate().with_min_len(grain(plane)).for_each(|(i, (out, x))| {
+        planes.enumerate().spread(grain(plane)).for_each(|(i, (out, x))| {
             let c = i % channels;
             let factor = scale[c] / (variance[c] + epsilon).sqrt();
             let (mean, bias) = (mean[c], bias[c]);

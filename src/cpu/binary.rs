@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::Kernel;
-use super::activation::GRAIN;
+use super::cores::{GRAIN, Spread};
 use crate::error::Result;
 use crate::ops::Binary;
 use crate::ops::broadcast::{Span, spans};
@@ -41,7 +41,7 @@ pub(super) fn smaller(a: f32, b: f32) -> f32 {
 
 fn zip(spans: &[Span<2>], a: &[f32], b: &[f32], out: &mut [f32], f: impl Fn(f32, f32) -> f32 + Sync) {
     let Some((run, outer)) = spans.split_last() else { return };
-    out.par_chunks_mut(GRAIN).enumerate().for_each(|(chunk, mut out)| {
+    out.par_chunks_mut(GRAIN).enumerate().spread(1).for_each(|(chunk, mut out)| {
         let mut at = chunk * GRAIN;
         while !out.is_empty() {
             let (mut row, column) = (at / run.size, at % run.size);

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::Kernel;
-use super::activation::grain;
+use super::cores::{Spread, grain};
 use super::reshape::copy;
 use crate::error::Result;
 use crate::ops::Concat;
@@ -15,7 +15,7 @@ pub(super) fn compile(op: &Concat, site: &Site) -> Result<Kernel> {
     let whole = run(&site.output(0).shape).max(1);
     Ok(Kernel::new(move |inputs, outputs, _| {
         let rows = outputs[0].par_chunks_mut(whole).enumerate();
-        rows.with_min_len(grain(whole)).for_each(|(i, mut row)| {
+        rows.spread(grain(whole)).for_each(|(i, mut row)| {
             for (input, &run) in inputs.iter().zip(&runs) {
                 let (part, rest) = row.split_at_mut(run);
                 copy(&input[i * run..][..run], part);

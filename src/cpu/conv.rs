@@ -4,7 +4,8 @@
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-use super::activation::{apply, grain};
+use super::activation::apply;
+use super::cores::{Spread, grain};
 use super::gemm::{Matrix, parallelism, product};
 use super::im2col::{BLOCK, Sizes, cell, on_input, three, unfold};
 use super::{Kernel, vectorised};
@@ -98,7 +99,7 @@ impl Sizes {
         let share = (self.images * self.groups).div_ceil(cut.workers);
         let shares = out.par_chunks_mut(share * task).zip(scratch.par_chunks_mut(cut.scratch)).enumerate();
         let work = (share * task).saturating_mul(self.c_in * self.taps);
-        shares.with_min_len(grain(work)).for_each(|(i, (out, scratch))| {
+        shares.spread(grain(work)).for_each(|(i, (out, scratch))| {
             for (j, out) in out.chunks_mut(task).enumerate() {
                 self.product(cut, i * share + j, operands, out, scratch);
             }
@@ -131,7 +132,7 @@ impl Sizes {
             let threads =
                 if cut.workers > 1 { Parallelism::None } else { parallelism(self.c_out, len, rows) };
             product(1.0, weight, patches, &mut out[start..], self.output, threads);
-            out.par_chunks_mut(self.output).enumerate().with_min_len(grain(len)).for_each(|(c, out)| {
+            out.par_chunks_mut(self.output).enumerate().spread(grain(len)).for_each(|(c, out)| {
                 let channel = task * self.c_out + c;
                 self.finish(channel, start, operands, &mut out[columns.clone()]);
             });
@@ -159,7 +160,7 @@ impl Sizes {
         let [depth, height, width] = &self.axes;
         let work = self.output.saturating_mul(self.c_in * self.taps);
         let planes = out.par_chunks_mut(self.output).enumerate();
-        planes.with_min_len(grain(work)).for_each(|(channel, out)| {
+        planes.spread(grain(work)).for_each(|(channel, out)| {
             let group = channel / self.c_out;
             let filter = channel % (self.groups * self.c_out) * self.c_in * self.taps;
             out.fill(0.0);

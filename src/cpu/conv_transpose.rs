@@ -4,7 +4,8 @@
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-use super::activation::{apply, grain};
+use super::activation::apply;
+use super::cores::{Spread, grain};
 use super::gemm::{Matrix, parallelism, product};
 use super::im2col::{BLOCK, Sizes, cell, on_input, three};
 use super::{Kernel, vectorised};
@@ -73,7 +74,7 @@ impl Sizes {
             let threads = if alone { parallelism(m, self.input, self.c_in) } else { Parallelism::None };
             product(1.0, a, b, rows, self.input, threads);
             let planes = out.par_chunks_mut(self.output).zip(rows.par_chunks(self.taps * self.input));
-            planes.enumerate().with_min_len(grain(self.taps * self.input)).for_each(|(c, (out, rows))| {
+            planes.enumerate().spread(grain(self.taps * self.input)).for_each(|(c, (out, rows))| {
                 let channel = group * self.c_out + block * channels + c;
                 vectorised(|| {
                     out.fill(bias.get(channel).copied().unwrap_or(0.0));

@@ -4,7 +4,7 @@
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-use super::activation::{GRAIN, grain};
+use super::cores::{GRAIN, Spread, grain};
 use super::gemm::{Matrix, add_product, parallelism};
 use super::im2col::{BLOCK, Sizes, cell, on_input, three, unfold};
 use super::{Kernel, vectorised};
@@ -37,7 +37,7 @@ pub(super) fn compile(op: &ConvWeight, site: &Site) -> Result<Kernel> {
         scratch: shares * scratch,
         run: Box::new(move |inputs, outputs, all| {
             let share = sizes.images.div_ceil(shares);
-            all.par_chunks_mut(scratch).enumerate().for_each(|(i, scratch)| {
+            all.par_chunks_mut(scratch).enumerate().spread(1).for_each(|(i, scratch)| {
                 let (sums, patches) = scratch.split_at_mut(weights);
                 let images = (i * share).min(sizes.images)..((i + 1) * share).min(sizes.images);
                 sums.fill(0.0);
@@ -45,7 +45,7 @@ pub(super) fn compile(op: &ConvWeight, site: &Site) -> Result<Kernel> {
                     sizes.add_image(image, columns, shares == 1, inputs[0], inputs[1], sums, patches);
                 }
             });
-            outputs[0].par_chunks_mut(GRAIN).enumerate().for_each(|(i, out)| {
+            outputs[0].par_chunks_mut(GRAIN).enumerate().spread(1).for_each(|(i, out)| {
                 out.copy_from_slice(&all[i * GRAIN..][..out.len()]);
                 for sums in all.chunks(scratch).skip(1) {
                     let sums = &sums[i * GRAIN..][..out.len()];
@@ -93,7 +93,7 @@ impl Sizes {
     fn each_weight(&self, x: &[f32], dy: &[f32], out: &mut [f32]) {
         let filters = self.groups * self.c_out;
         let work = self.images.saturating_mul(self.output);
-        out.par_chunks_mut(self.taps).enumerate().with_min_len(grain(work)).for_each(|(i, out)| {
+        out.par_chunks_mut(self.taps).enumerate().spread(grain(work)).for_each(|(i, out)| {
             let (filter, c) = (i / self.c_in, i % self.c_in);
             let channel = filter / self.c_out * self.c_in + c;
             out.fill(0.0);

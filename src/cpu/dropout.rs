@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::activation::GRAIN;
+use super::cores::{GRAIN, Spread};
 use super::reshape::copy;
 use super::{Kernel, vectorised};
 use crate::error::Result;
@@ -17,7 +17,7 @@ pub(super) fn compile(op: &Dropout, site: &Site) -> Result<Kernel> {
     Ok(Kernel::new(move |inputs, outputs, _| {
         let step = inputs[1][0].to_bits();
         let chunks = outputs[0].par_chunks_mut(GRAIN).zip(inputs[0].par_chunks(GRAIN)).enumerate();
-        chunks.for_each(|(chunk, (out, x))| {
+        chunks.spread(1).for_each(|(chunk, (out, x))| {
             vectorised(|| {
                 let first = (chunk * GRAIN) as u32;
                 for (position, (out, &x)) in (first..).zip(out.iter_mut().zip(x)) {

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::Kernel;
-use super::activation::grain;
+use super::cores::{Spread, grain};
 use crate::error::Result;
 use crate::ops::Gather;
 use crate::plan::Site;
@@ -18,7 +18,7 @@ pub(super) fn compile(op: &Gather, site: &Site) -> Result<Kernel> {
     Ok(Kernel::new(move |inputs, outputs, _| {
         let (x, indices) = (inputs[0], inputs[1]);
         let slices = outputs[0].par_chunks_mut(inner).enumerate();
-        slices.with_min_len(grain(inner)).for_each(|(i, out)| {
+        slices.spread(grain(inner)).for_each(|(i, out)| {
             let (outer, index) = (i / indices.len(), indices[i % indices.len()].to_bits().cast_signed());
             let index = if index < 0 { i64::from(index) + size as i64 } else { i64::from(index) };
             match usize::try_from(index) {

@@ -5,7 +5,8 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::Kernel;
-use super::activation::{apply, grain};
+use super::activation::apply;
+use super::cores::{Spread, alone, grain};
 use super::vectors::arch;
 use crate::error::Result;
 use crate::ops::Gemm;
@@ -115,9 +116,10 @@ pub(super) fn add_product(
     }
 }
 
-/// How a product of this size runs where the cores are free.
+/// How a product of this size runs where it may be shared among the cores.
 pub(super) fn parallelism(m: usize, n: usize, k: usize) -> Parallelism {
-    if m.saturating_mul(n).saturating_mul(k) < PARALLEL { Parallelism::None } else { Parallelism::Rayon(0) }
+    let small = m.saturating_mul(n).saturating_mul(k) < PARALLEL;
+    if small || alone() { Parallelism::None } else { Parallelism::Rayon(0) }
 }
 
 /// `c`, broadcast to the output.
@@ -160,7 +162,7 @@ pub(super) fn compile(op: &Gemm, site: &Site) -> Result<Kernel> {
                 let parallelism = if side_by_side { Parallelism::None } else { parallelism(m, n, k) };
                 product(op.alpha, a, b, out, n, parallelism);
             }
-            out.par_chunks_mut(n).enumerate().with_min_len(grain(n)).for_each(|(row, out)| {
+            out.par_chunks_mut(n).enumerate().spread(grain(n)).for_each(|(row, out)| {
                 if let Some(addend) = &addend {
                     let c = &inputs[2][addend.rows[i * m + row]..];
                     if addend.constant {
@@ -180,7 +182,7 @@ pub(super) fn compile(op: &Gemm, site: &Site) -> Result<Kernel> {
         if side_by_side {
             let matrices = out.par_chunks_mut(m * n).enumerate();
             let work = m.saturating_mul(n).saturating_mul(k);
-            matrices.with_min_len(grain(work)).for_each(|(i, out)| matrix(i, out));
+            matrices.spread(grain(work)).for_each(|(i, out)| matrix(i, out));
         } else {
             out.chunks_mut(m * n).enumerate().for_each(|(i, out)| matrix(i, out));
         }
@@ -201,13 +203,13 @@ fn row_times_matrix(alpha: f32, a: &[f32], b: Matrix, transposed: bool, out: &mu
     let (k, n) = (b.rows, b.columns);
     if transposed {
         let rows = (ROW_TASK / k.max(1)).next_multiple_of(ROWS);
-        out.par_chunks_mut(rows).enumerate().for_each(|(chunk, out)| {
+        out.par_chunks_mut(rows).enumerate().spread(1).for_each(|(chunk, out)| {
             let b = &b.data[chunk * rows * k..][..out.len() * k];
             arch().dispatch(Dots { alpha, a, b, out });
         });
     } else {
         let columns = (ROW_TASK / k.max(1)).max(64);
-        out.par_chunks_mut(columns).enumerate().for_each(|(chunk, out)| {
+        out.par_chunks_mut(columns).enumerate().spread(1).for_each(|(chunk, out)| {
             out.fill(0.0);
             for (i, &a) in a.iter().enumerate() {
                 let b = &b.data[i * n + chunk * columns..][..out.len()];

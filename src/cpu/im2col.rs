@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::Kernel;
-use super::activation::grain;
+use super::cores::{Spread, grain};
 use crate::error::Result;
 use crate::ops::Im2col;
 use crate::plan::Site;
@@ -58,7 +58,7 @@ pub(super) fn compile(op: &Im2col, site: &Site) -> Result<Kernel> {
     let positions = cells(&axes, |a| a.output);
     let matrix = (shape[1] * cells(&axes, |a| a.kernel) * positions).max(1);
     Ok(Kernel::new(move |inputs, outputs, _| {
-        outputs[0].par_chunks_mut(matrix).enumerate().with_min_len(grain(matrix)).for_each(|(i, out)| {
+        outputs[0].par_chunks_mut(matrix).enumerate().spread(grain(matrix)).for_each(|(i, out)| {
             unfold(&axes, &inputs[0][i * image..][..image], 0..positions, out);
         });
     }))
@@ -100,7 +100,7 @@ pub(super) fn unfold(axes: &[Axis; 3], x: &[f32], columns: Range<usize>, out: &m
     let [depth, height, width] = axes;
     let plane = cells(axes, |a| a.input);
     let rows = out.par_chunks_mut(columns.len()).enumerate();
-    rows.with_min_len(grain(columns.len())).for_each(|(row, mut out)| {
+    rows.spread(grain(columns.len())).for_each(|(row, mut out)| {
         let (row, tap_x) = (row / width.kernel, row % width.kernel);
         let (row, tap_y) = (row / height.kernel, row % height.kernel);
         let (channel, tap_z) = (row / depth.kernel, row % depth.kernel);

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::Kernel;
-use super::activation::grain;
+use super::cores::{Spread, grain};
 use crate::error::Result;
 use crate::ops::Lrn;
 use crate::plan::Site;
@@ -18,7 +18,7 @@ pub(super) fn compile(op: &Lrn, site: &Site) -> Result<Kernel> {
     }
     Ok(Kernel::new(move |inputs, outputs, _| {
         let planes = outputs[0].par_chunks_mut(plane).enumerate();
-        planes.with_min_len(grain(plane.saturating_mul(op.size.min(channels)))).for_each(|(i, out)| {
+        planes.spread(grain(plane.saturating_mul(op.size.min(channels)))).for_each(|(i, out)| {
             let (image, channel) = (i / channels, i % channels);
             let first = channel.saturating_sub((op.size - 1) / 2);
             let last = (channel + op.size / 2).min(channels - 1);

@@ -1,4 +1,4 @@
-//! The CPU backend: a graph's nodes as closures over slices, run one after another on all cores.
+//! The CPU backend: a graph's nodes as closures over slices, run one after another on all cores, or each image on one.
 
 pub(crate) mod activation;
 pub(crate) mod activation_gradient;
@@ -28,6 +28,9 @@ pub(crate) mod softmax;
 
 mod aligned;
 mod blocked;
+mod cores;
+mod images;
+mod layers;
 mod plan;
 mod vectors;
 

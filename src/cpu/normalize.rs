@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::Kernel;
-use super::activation::grain;
+use super::cores::{Spread, grain};
 use crate::error::Result;
 use crate::ops::Normalize;
 use crate::ops::broadcast::{Span, spans};
@@ -24,7 +24,7 @@ pub(super) fn compile(op: &Normalize, site: &Site) -> Result<Kernel> {
         let [y, statistics @ ..] = outputs else { return };
         let rows = y.par_chunks_mut(length).zip(inputs[0].par_chunks(length)).enumerate();
         let statistics_of: Vec<[f32; 2]> = rows
-            .with_min_len(grain(length))
+            .spread(grain(length))
             .map(|(row, (y, x))| {
                 let count = length as f32;
                 let mean = sum(x.iter().copied()) / count;

@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::activation::grain;
 use super::binary::larger;
+use super::cores::{Spread, grain};
 use super::im2col::{cell, cells, on_input, three};
 use super::{Kernel, vectorised};
 use crate::error::Result;
@@ -26,7 +26,7 @@ pub(super) fn compile(op: &Pool, site: &Site) -> Result<Kernel> {
             let [out, indices] = outputs else { return };
             let planes = out.par_chunks_mut(output).zip(indices.par_chunks_mut(output));
             let planes = planes.zip(inputs[0].par_chunks(input)).enumerate();
-            planes.with_min_len(tasks).for_each(|(i, ((out, indices), x))| {
+            planes.spread(tasks).for_each(|(i, ((out, indices), x))| {
                 max_with_indices(&axes, order, i * input, x, out, indices);
             });
         }));
@@ -55,7 +55,7 @@ pub(super) fn compile(op: &Pool, site: &Site) -> Result<Kernel> {
     };
     Ok(Kernel::new(move |inputs, outputs, _| {
         let planes = outputs[0].par_chunks_mut(output).zip(inputs[0].par_chunks(input));
-        planes.with_min_len(tasks).for_each(|(out, x)| vectorised(|| plane(x, out)));
+        planes.spread(tasks).for_each(|(out, x)| vectorised(|| plane(x, out)));
     }))
 }
 

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::activation::grain;
+use super::cores::{Spread, grain};
 use super::im2col::{cell, cells, on_input, three};
 use super::pool::{divide, divisors};
 use super::{Kernel, vectorised};
@@ -19,7 +19,7 @@ pub(super) fn compile(op: &PoolGradient, site: &Site) -> Result<Kernel> {
         return Ok(Kernel::new(move |inputs, outputs, _| {
             let gradients = inputs[0].par_chunks(output).zip(inputs[1].par_chunks(output));
             let planes = outputs[0].par_chunks_mut(input).zip(gradients).enumerate();
-            planes.with_min_len(grain(input)).for_each(|(i, (out, (dy, indices)))| {
+            planes.spread(grain(input)).for_each(|(i, (out, (dy, indices)))| {
                 out.fill(0.0);
                 for (dy, index) in dy.iter().zip(indices) {
                     // -1, of a window without elements, is in no plane.
@@ -38,7 +38,7 @@ pub(super) fn compile(op: &PoolGradient, site: &Site) -> Result<Kernel> {
         run: Box::new(move |inputs, outputs, scratch| {
             let gradients = inputs[0].par_chunks(output).zip(scratch.par_chunks_mut(output));
             let planes = outputs[0].par_chunks_mut(input).zip(gradients);
-            planes.with_min_len(tasks).for_each(|(out, (dy, shares))| {
+            planes.spread(tasks).for_each(|(out, (dy, shares))| {
                 shares.copy_from_slice(dy);
                 vectorised(|| {
                     divide(&axes, &divisors, shares);

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::Kernel;
-use super::activation::grain;
+use super::cores::{Spread, grain};
 use crate::error::Result;
 use crate::ops::Rearrange;
 use crate::ops::rearrange::OUTSIDE;
@@ -21,7 +21,7 @@ pub(super) fn compile(op: &Rearrange, site: &Site) -> Result<Kernel> {
     let contiguous = row.iter().zip(0..).all(|(&at, i)| at != OUTSIDE && at == row[0] + i);
     Ok(Kernel::new(move |inputs, outputs, _| {
         let rows = outputs[0].par_chunks_mut(row.len()).enumerate();
-        rows.with_min_len(grain(row.len())).for_each(|(i, out)| match place(&outer, i) {
+        rows.spread(grain(row.len())).for_each(|(i, out)| match place(&outer, i) {
             None => out.fill(fill),
             Some(at) if contiguous => out.copy_from_slice(&inputs[0][at + row[0] as usize..][..out.len()]),
             Some(at) => {

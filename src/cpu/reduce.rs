@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use super::Kernel;
-use super::activation::{GRAIN, grain};
 use super::binary::{larger, smaller};
+use super::cores::{GRAIN, Spread, grain};
 use crate::error::Result;
 use crate::ops::{Reduce, ReduceKind};
 use crate::plan::Site;
@@ -131,7 +131,7 @@ impl Layout {
         join: impl Fn(f32, f32) -> f32 + Sync,
     ) {
         if self.line == 1 {
-            let outputs = out.par_iter_mut().enumerate().with_min_len(grain(self.count()));
+            let outputs = out.par_iter_mut().enumerate().spread(grain(self.count()));
             outputs.for_each(|(i, out)| {
                 let pivot = pivots.get(i).copied().unwrap_or(0.0);
                 let start = self.start(i);

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::Kernel;
-use super::activation::grain;
+use super::cores::{Spread, grain};
 use crate::error::Result;
 use crate::ops::Resample;
 use crate::plan::Site;
@@ -19,7 +19,7 @@ pub(super) fn compile(op: &Resample, site: &Site) -> Result<Kernel> {
     }
     Ok(Kernel::new(move |inputs, outputs, _| {
         let lines = outputs[0].par_chunks_mut(inner).enumerate();
-        lines.with_min_len(grain(inner * op.taps)).for_each(|(i, out)| {
+        lines.spread(grain(inner * op.taps)).for_each(|(i, out)| {
             let (outer, at) = (i / positions, i % positions * op.taps);
             let taps = op.indices[at..at + op.taps].iter().zip(&op.weights[at..]).filter(|(_, w)| **w != 0.0);
             let mut lines =

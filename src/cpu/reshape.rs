@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::Kernel;
-use super::activation::GRAIN;
+use super::cores::{GRAIN, Spread};
 use crate::error::Result;
 use crate::ops::Reshape;
 use crate::plan::Site;
@@ -14,5 +14,8 @@ pub(super) fn compile(_op: &Reshape, _site: &Site) -> Result<Kernel> {
 
 /// Copies on all cores; both are of one length.
 pub(super) fn copy(from: &[f32], to: &mut [f32]) {
-    to.par_chunks_mut(GRAIN).zip(from.par_chunks(GRAIN)).for_each(|(to, from)| to.copy_from_slice(from));
+    to.par_chunks_mut(GRAIN)
+        .zip(from.par_chunks(GRAIN))
+        .spread(1)
+        .for_each(|(to, from)| to.copy_from_slice(from));
 }

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::Kernel;
-use super::activation::GRAIN;
+use super::cores::{GRAIN, Spread};
 use crate::error::Result;
 use crate::ops::Select;
 use crate::ops::broadcast::spans;
@@ -12,7 +12,7 @@ use crate::plan::Site;
 pub(super) fn compile(_op: &Select, site: &Site) -> Result<Kernel> {
     let axes = spans([site.dims(0), site.dims(1), site.dims(2)]).map_err(|e| site.error(e))?;
     Ok(Kernel::new(move |inputs, outputs, _| {
-        outputs[0].par_chunks_mut(GRAIN).enumerate().for_each(|(chunk, out)| {
+        outputs[0].par_chunks_mut(GRAIN).enumerate().spread(1).for_each(|(chunk, out)| {
             for (i, out) in out.iter_mut().enumerate() {
                 let mut rest = chunk * GRAIN + i;
                 let mut at = [0; 3];

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::activation::GRAIN;
+use super::cores::{GRAIN, Spread};
 use super::{Kernel, vectorised};
 use crate::error::Result;
 use crate::ops::Sgd;
@@ -14,7 +14,7 @@ pub(super) fn compile(op: &Sgd, _site: &Site) -> Result<Kernel> {
         let [w, g, v, rate] = *inputs else { return };
         let [new_w, new_v] = outputs else { return };
         let rate = rate[0];
-        new_w.par_chunks_mut(GRAIN).zip(new_v.par_chunks_mut(GRAIN)).enumerate().for_each(
+        new_w.par_chunks_mut(GRAIN).zip(new_v.par_chunks_mut(GRAIN)).enumerate().spread(1).for_each(
             |(chunk, (new_w, new_v))| {
                 let from = chunk * GRAIN;
                 let n = new_w.len();

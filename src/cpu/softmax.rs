@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::Kernel;
-use super::activation::{GRAIN, grain};
+use super::cores::{GRAIN, Spread, grain};
 use crate::error::Result;
 use crate::ops::Softmax;
 use crate::plan::Site;
@@ -19,7 +19,7 @@ pub(super) fn compile(op: &Softmax, site: &Site) -> Result<Kernel> {
     if inner == 1 {
         return Ok(Kernel::new(move |inputs, outputs, _| {
             let rows = outputs[0].par_chunks_mut(len).zip(inputs[0].par_chunks(len));
-            rows.with_min_len(grain(len)).for_each(|(out, x)| row(log, x, out));
+            rows.spread(grain(len)).for_each(|(out, x)| row(log, x, out));
         }));
     }
     let outer: usize = dims.iter().take(op.axis).product();
@@ -51,7 +51,7 @@ fn columns(log: bool, len: usize, inner: usize, x: &[f32], out: &mut [f32], scra
     let chunk = grain(len).max(64).min(inner);
     for ((max, sum), x) in maxima.chunks_mut(inner).zip(sums.chunks_mut(inner)).zip(x.chunks(len * inner)) {
         let chunks = max.par_chunks_mut(chunk).zip(sum.par_chunks_mut(chunk)).enumerate();
-        chunks.for_each(|(i, (max, sum))| {
+        chunks.spread(1).for_each(|(i, (max, sum))| {
             let width = max.len();
             let line = |c: usize| &x[c * inner + i * chunk..][..width];
             max.fill(f32::NEG_INFINITY);
@@ -66,12 +66,12 @@ fn columns(log: bool, len: usize, inner: usize, x: &[f32], out: &mut [f32], scra
         });
     }
     let lines = out.par_chunks_mut(inner).zip(x.par_chunks(inner)).enumerate();
-    lines.with_min_len(grain(inner)).for_each(|(i, (out, x))| {
+    lines.spread(grain(inner)).for_each(|(i, (out, x))| {
         let at = i / len * inner;
         let parts = out.par_chunks_mut(GRAIN).zip(x.par_chunks(GRAIN));
         let parts =
             parts.zip(maxima[at..][..inner].par_chunks(GRAIN).zip(sums[at..][..inner].par_chunks(GRAIN)));
-        parts.for_each(|((out, x), (max, sum))| {
+        parts.spread(1).for_each(|((out, x), (max, sum))| {
             let terms = x.iter().zip(max.iter().zip(sum));
             if log {
                 out.iter_mut().zip(terms).for_each(|(out, (x, (max, sum)))| *out = x - max - sum.ln());

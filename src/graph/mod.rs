@@ -1,6 +1,7 @@
 //! The graph of a network: operators with attributes, named values, weights. It knows shapes, and nothing of devices.
 
 mod gradient;
+mod images;
 mod summary;
 mod weights;
 

@@ -1,6 +1,6 @@
 //! Elementwise functions of one argument, the non-linearities among them.
 
-use super::{ActivationGradient, Infer, OpError, Operator};
+use super::{ActivationGradient, Infer, Op, OpError, Operator, first_alone};
 use crate::error::Result;
 use crate::graph::{Backward, Info, ValueId};
 
@@ -180,6 +180,10 @@ impl Operator for Activation {
         let dx = at.push(ActivationGradient { activation: *self }, &[value, at.gradient()?])?;
         at.set(0, dx);
         Ok(())
+    }
+
+    fn for_one_image(&self, _inputs: &[Option<&Info>], batched: &[bool]) -> Option<Op> {
+        first_alone(batched).then(|| (*self).into())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where along an axis the largest or smallest element is.
 
-use super::{Infer, OpError, Operator, Reach};
+use super::{Infer, Op, OpError, Operator, Reach, first_alone};
 use crate::error::Result;
 use crate::graph::{Backward, Info};
 use crate::tensor::{DType, Shape};
@@ -49,5 +49,9 @@ impl Operator for ArgReduce {
 
     fn reach(&self, _inputs: &[Option<&Info>]) -> Reach {
         Reach::Unknown
+    }
+
+    fn for_one_image(&self, _inputs: &[Option<&Info>], batched: &[bool]) -> Option<Op> {
+        (self.axis > 0 && first_alone(batched)).then(|| (*self).into())
     }
 }

@@ -1,6 +1,6 @@
 //! Batch normalisation with fixed statistics, as at inference.
 
-use super::{Activation, Binary, Infer, OpError, Operator};
+use super::{Activation, Binary, Infer, Op, OpError, Operator, first_alone};
 use crate::error::Result;
 use crate::graph::{Backward, Info};
 use crate::tensor::Tensor;
@@ -75,5 +75,9 @@ impl Operator for BatchNorm {
 
     fn trained_inputs(&self) -> &'static [usize] {
         &[1, 2]
+    }
+
+    fn for_one_image(&self, _inputs: &[Option<&Info>], batched: &[bool]) -> Option<Op> {
+        first_alone(batched).then(|| (*self).into())
     }
 }

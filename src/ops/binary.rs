@@ -1,8 +1,8 @@
 //! Elementwise functions of two arguments, broadcast as NumPy does.
 
 use super::activation::where_positive;
-use super::broadcast::broadcast;
-use super::{Activation, Infer, OpError, Operator};
+use super::broadcast::{broadcast, by_image};
+use super::{Activation, Infer, Op, OpError, Operator};
 use crate::error::Result;
 use crate::graph::{Backward, Info, ValueId};
 use crate::tensor::{Shape, Tensor};
@@ -49,6 +49,11 @@ impl Operator for Binary {
             }
         }
         Ok(())
+    }
+
+    fn for_one_image(&self, inputs: &[Option<&Info>], batched: &[bool]) -> Option<Op> {
+        let rank = inputs.iter().flatten().map(|info| info.shape.len()).max()?;
+        by_image(rank, inputs, batched).then(|| (*self).into())
     }
 }
 

@@ -1,6 +1,7 @@
 //! NumPy's broadcasting: shapes are aligned at their last axes, and an axis that is one long is repeated.
 
 use super::{OpError, dims};
+use crate::graph::Info;
 
 /// The shape that contiguous `shapes` broadcast to, and the strides of each along its axes, 0 where it is repeated.
 pub(crate) fn broadcast(shapes: &[&[usize]]) -> Result<(Vec<usize>, Vec<Vec<usize>>), OpError> {
@@ -31,6 +32,15 @@ pub(crate) fn broadcast(shapes: &[&[usize]]) -> Result<(Vec<usize>, Vec<Vec<usiz
         })
         .collect();
     Ok((out, strides))
+}
+
+/// Whether operands that broadcast to `rank` axes do so image by image: axis 0 of the batched ones is that of the output, and
+/// others are the same along it.
+pub(crate) fn by_image(rank: usize, inputs: &[Option<&Info>], batched: &[bool]) -> bool {
+    inputs.iter().zip(batched).all(|(info, &batched)| {
+        let Some(Info { shape, .. }) = info else { return true };
+        if batched { shape.len() == rank } else { shape.len() < rank || shape.first() == Some(&1) }
+    })
 }
 
 /// An axis of the output: its size, and the step in elements along it of each of `N` operands.

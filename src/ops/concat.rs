@@ -1,6 +1,6 @@
 //! Tensors joined along one axis.
 
-use super::{Infer, OpError, Operator, Reach, Rearrange, dims};
+use super::{Infer, Op, OpError, Operator, Reach, Rearrange, dims};
 use crate::error::Result;
 use crate::graph::{Backward, Info};
 use crate::tensor::Shape;
@@ -54,5 +54,9 @@ impl Operator for Concat {
 
     fn reach(&self, _inputs: &[Option<&Info>]) -> Reach {
         if self.axis == 1 { Reach::Point } else { Reach::Unknown }
+    }
+
+    fn for_one_image(&self, _inputs: &[Option<&Info>], batched: &[bool]) -> Option<Op> {
+        (self.axis > 0 && !batched.contains(&false)).then(|| (*self).into())
     }
 }

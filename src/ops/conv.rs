@@ -1,6 +1,8 @@
 //! Convolution over one to three spatial axes, with groups, dilation and any padding.
 
-use super::{Activation, ConvTranspose, ConvWeight, Infer, OpError, Operator, Reach, Rearrange, dims};
+use super::{
+    Activation, ConvTranspose, ConvWeight, Infer, Op, OpError, Operator, Reach, Rearrange, dims, first_alone,
+};
 use crate::error::Result;
 use crate::graph::{Backward, Info, ValueId};
 use crate::tensor::Shape;
@@ -120,5 +122,11 @@ impl Operator for Conv {
     fn reach(&self, inputs: &[Option<&Info>]) -> Reach {
         let axes = inputs[0].and_then(|x| self.axes(&x.shape).ok());
         axes.map_or(Reach::Unknown, Reach::Window)
+    }
+
+    fn for_one_image(&self, inputs: &[Option<&Info>], batched: &[bool]) -> Option<Op> {
+        let (operands, residual) = batched.split_at(batched.len().min(3));
+        let apart = inputs.iter().skip(3).map(Option::is_some).eq(residual.iter().copied());
+        (apart && first_alone(operands)).then(|| self.clone().into())
     }
 }

@@ -1,6 +1,8 @@
 //! Transposed convolution: the gradient of a convolution to its input, used to upsample.
 
-use super::{Activation, Conv, ConvWeight, Infer, OpError, Operator, Reach, Rearrange, dims};
+use super::{
+    Activation, Conv, ConvWeight, Infer, Op, OpError, Operator, Reach, Rearrange, dims, first_alone,
+};
 use crate::error::Result;
 use crate::graph::{Backward, Info};
 use crate::tensor::Shape;
@@ -93,5 +95,9 @@ impl Operator for ConvTranspose {
 
     fn reach(&self, _inputs: &[Option<&Info>]) -> Reach {
         Reach::Unknown
+    }
+
+    fn for_one_image(&self, _inputs: &[Option<&Info>], batched: &[bool]) -> Option<Op> {
+        first_alone(batched).then(|| self.clone().into())
     }
 }

@@ -1,6 +1,6 @@
 //! Slices picked along one axis by index.
 
-use super::{Infer, OpError, Operator, Reach, Resample};
+use super::{Infer, Op, OpError, Operator, Reach, Resample, first_alone};
 use crate::error::Result;
 use crate::graph::{Backward, Info};
 use crate::tensor::{DType, Shape};
@@ -55,5 +55,9 @@ impl Operator for Gather {
 
     fn reach(&self, _inputs: &[Option<&Info>]) -> Reach {
         Reach::Unknown
+    }
+
+    fn for_one_image(&self, _inputs: &[Option<&Info>], batched: &[bool]) -> Option<Op> {
+        (self.axis > 0 && first_alone(batched)).then(|| (*self).into())
     }
 }

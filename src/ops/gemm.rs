@@ -1,7 +1,7 @@
 //! Matrix products, batched, with bias and activation: linear layers, ONNX's Gemm and MatMul.
 
-use super::broadcast::broadcast;
-use super::{Activation, Infer, OpError, Operator, dims};
+use super::broadcast::{broadcast, by_image};
+use super::{Activation, Infer, Op, OpError, Operator, dims};
 use crate::error::Result;
 use crate::graph::{Backward, Info, ValueId};
 use crate::tensor::{DType, Shape};
@@ -136,5 +136,14 @@ impl Operator for Gemm {
             at.set(2, dc);
         }
         Ok(())
+    }
+
+    fn for_one_image(&self, inputs: &[Option<&Info>], batched: &[bool]) -> Option<Op> {
+        let rank = inputs.iter().flatten().map(|info| info.shape.len()).max()?;
+        // Of two matrices alone, the images are the rows of the first.
+        let rows = rank > 2 || (!self.trans_a && batched[0] && !batched[1]);
+        let terms = if rank > 2 { 0 } else { 2 };
+        let apart = by_image(rank, inputs.get(terms..)?, batched.get(terms..)?);
+        (rows && apart).then(|| self.clone().into())
     }
 }

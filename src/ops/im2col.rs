@@ -1,6 +1,6 @@
 //! The patches a convolution looks at, laid out as the columns of a matrix.
 
-use super::{ConvTranspose, Infer, OpError, Operator, Reach};
+use super::{ConvTranspose, Infer, Op, OpError, Operator, Reach, first_alone};
 use crate::error::Result;
 use crate::graph::{Backward, Info};
 use crate::tensor::{Shape, Tensor};
@@ -61,5 +61,9 @@ impl Operator for Im2col {
 
     fn reach(&self, _inputs: &[Option<&Info>]) -> Reach {
         Reach::Unknown
+    }
+
+    fn for_one_image(&self, _inputs: &[Option<&Info>], batched: &[bool]) -> Option<Op> {
+        first_alone(batched).then(|| self.clone().into())
     }
 }

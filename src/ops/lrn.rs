@@ -1,6 +1,6 @@
 //! Local response normalisation across channels, as in AlexNet.
 
-use super::{Binary, Gemm, Infer, OpError, Operator};
+use super::{Binary, Gemm, Infer, Op, OpError, Operator, first_alone};
 use crate::error::Result;
 use crate::graph::{Backward, Info};
 use crate::tensor::Tensor;
@@ -61,5 +61,9 @@ impl Operator for Lrn {
         let dx = at.reshape(dx, &shape)?;
         at.set(0, dx);
         Ok(())
+    }
+
+    fn for_one_image(&self, _inputs: &[Option<&Info>], batched: &[bool]) -> Option<Op> {
+        first_alone(batched).then(|| (*self).into())
     }
 }

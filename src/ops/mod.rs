@@ -127,6 +127,17 @@ pub trait Operator {
     fn reach(&self, _inputs: &[Option<&Info>]) -> Reach {
         Reach::Point
     }
+
+    /// The operator for one image of a batch, which lies along axis 0 of the operands that are `batched`. `None`, which is
+    /// the default, unless each image of the outputs, along axis 0 too, depends on no other image.
+    fn for_one_image(&self, _inputs: &[Option<&Info>], _batched: &[bool]) -> Option<Op> {
+        None
+    }
+}
+
+/// Whether the first operand is batched and the others are what all images share.
+pub(crate) fn first_alone(batched: &[bool]) -> bool {
+    matches!(batched, [true, others @ ..] if !others.contains(&true))
 }
 
 /// What of an operator's input one spatial position of its output depends on.
@@ -309,5 +320,8 @@ impl Operator for Op {
     }
     fn reach(&self, inputs: &[Option<&Info>]) -> Reach {
         self.operator().reach(inputs)
+    }
+    fn for_one_image(&self, inputs: &[Option<&Info>], batched: &[bool]) -> Option<Op> {
+        self.operator().for_one_image(inputs, batched)
     }
 }

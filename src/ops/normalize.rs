@@ -1,7 +1,7 @@
 //! Normalisation by the mean and variance of the elements themselves: layer, instance and group norm.
 
-use super::broadcast::broadcast;
-use super::{Binary, Infer, OpError, Operator, Reach, Reduce, ReduceKind};
+use super::broadcast::{broadcast, by_image};
+use super::{Binary, Infer, Op, OpError, Operator, Reach, Reduce, ReduceKind};
 use crate::error::Result;
 use crate::graph::{Backward, Info};
 use crate::tensor::{DType, Shape};
@@ -94,5 +94,10 @@ impl Operator for Normalize {
 
     fn reach(&self, _inputs: &[Option<&Info>]) -> Reach {
         Reach::Unknown
+    }
+
+    fn for_one_image(&self, inputs: &[Option<&Info>], batched: &[bool]) -> Option<Op> {
+        let rank = inputs[0]?.shape.len();
+        (self.axis > 0 && batched[0] && by_image(rank, inputs, batched)).then(|| (*self).into())
     }
 }

@@ -1,6 +1,6 @@
 //! Max, average and Lp pooling over one to three spatial axes.
 
-use super::{Infer, OpError, Operator, PoolGradient, Reach};
+use super::{Infer, Op, OpError, Operator, PoolGradient, Reach, first_alone};
 use crate::error::Result;
 use crate::graph::{Backward, Info};
 use crate::tensor::{DType, Shape};
@@ -110,5 +110,10 @@ impl Operator for Pool {
     fn reach(&self, inputs: &[Option<&Info>]) -> Reach {
         let axes = inputs[0].and_then(|x| self.axes(&x.shape).ok());
         axes.map_or(Reach::Unknown, Reach::Window)
+    }
+
+    fn for_one_image(&self, _inputs: &[Option<&Info>], batched: &[bool]) -> Option<Op> {
+        // Indices count over the whole batch.
+        (self.indices.is_none() && first_alone(batched)).then(|| self.clone().into())
     }
 }

@@ -1,6 +1,6 @@
 //! Elements moved, repeated or dropped, none computed: transpose, slice, pad, expand, tile.
 
-use super::{Infer, OpError, Operator, Reach, Resample};
+use super::{Infer, Op, OpError, Operator, Reach, Resample, first_alone};
 use crate::error::Result;
 use crate::graph::{Backward, Info};
 use crate::tensor::Shape;
@@ -196,5 +196,15 @@ impl Operator for Rearrange {
 
     fn reach(&self, _inputs: &[Option<&Info>]) -> Reach {
         Reach::Unknown
+    }
+
+    fn for_one_image(&self, inputs: &[Option<&Info>], batched: &[bool]) -> Option<Op> {
+        let images = *inputs[0]?.shape.first()?;
+        let mut one = self.clone();
+        let (first, others) = one.axes.split_first_mut()?;
+        let whole = AxisMap { input_axis: Some(0), size: images, start: 0, step: 1 };
+        let apart = *first == whole && others.iter().all(|axis| axis.input_axis != Some(0));
+        first.size = 1;
+        (apart && first_alone(batched)).then(|| one.into())
     }
 }

@@ -1,7 +1,9 @@
 //! Reductions over whole axes; over the spatial ones, global pooling.
 
 use super::arg_reduce::ArgOutput;
-use super::{Activation, ActivationGradient, ArgReduce, Binary, Infer, OpError, Operator, Reach};
+use super::{
+    Activation, ActivationGradient, ArgReduce, Binary, Infer, Op, OpError, Operator, Reach, first_alone,
+};
 use crate::error::Result;
 use crate::graph::{Backward, Info, ValueId};
 use crate::tensor::{Shape, Tensor};
@@ -153,5 +155,10 @@ impl Operator for Reduce {
             Some(x) if self.axes(x.shape.len()) == (2..x.shape.len()).collect::<Vec<_>>() => Reach::All,
             _ => Reach::Unknown,
         }
+    }
+
+    fn for_one_image(&self, inputs: &[Option<&Info>], batched: &[bool]) -> Option<Op> {
+        let axes = self.axes(inputs[0]?.shape.len());
+        (!axes.contains(&0) && first_alone(batched)).then(|| self.clone().into())
     }
 }

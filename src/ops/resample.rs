@@ -1,6 +1,6 @@
 //! One axis read at other places, by weighted taps: resizing, one axis at a time.
 
-use super::{Infer, OpError, Operator, Reach};
+use super::{Infer, Op, OpError, Operator, Reach, first_alone};
 use crate::error::Result;
 use crate::graph::{Backward, Info};
 use crate::tensor::Shape;
@@ -65,5 +65,9 @@ impl Operator for Resample {
 
     fn reach(&self, _inputs: &[Option<&Info>]) -> Reach {
         Reach::Unknown
+    }
+
+    fn for_one_image(&self, _inputs: &[Option<&Info>], batched: &[bool]) -> Option<Op> {
+        (self.axis > 0 && first_alone(batched)).then(|| self.clone().into())
     }
 }

@@ -1,6 +1,6 @@
 //! The same elements under another shape; nothing is computed or copied.
 
-use super::{Infer, OpError, Operator, Reach, dims};
+use super::{Infer, Op, OpError, Operator, Reach, dims, first_alone};
 use crate::error::Result;
 use crate::graph::{Backward, Info};
 use crate::tensor::Shape;
@@ -50,6 +50,20 @@ impl Operator for Reshape {
         match self {
             Reshape::Flatten { axis: 1 } if inputs[0].is_some_and(|x| x.shape.len() > 2) => Reach::All,
             _ => Reach::Unknown,
+        }
+    }
+
+    fn for_one_image(&self, inputs: &[Option<&Info>], batched: &[bool]) -> Option<Op> {
+        let images = *inputs[0]?.shape.first()?;
+        match self {
+            _ if !first_alone(batched) => None,
+            Reshape::Flatten { axis: 1 } => Some(self.clone().into()),
+            Reshape::To(shape) if shape.first() == Some(&images) => {
+                let mut one = shape.clone();
+                one[0] = 1;
+                Some(Reshape::To(one).into())
+            }
+            _ => None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One of two tensors, element by element.
 
-use super::broadcast::broadcast;
-use super::{Infer, OpError, Operator};
+use super::broadcast::{broadcast, by_image};
+use super::{Infer, Op, OpError, Operator};
 use crate::error::Result;
 use crate::graph::{Backward, Info};
 use crate::tensor::{DType, Shape, Tensor};
@@ -39,5 +39,10 @@ impl Operator for Select {
             }
         }
         Ok(())
+    }
+
+    fn for_one_image(&self, inputs: &[Option<&Info>], batched: &[bool]) -> Option<Op> {
+        let rank = inputs.iter().flatten().map(|info| info.shape.len()).max()?;
+        by_image(rank, inputs, batched).then(|| (*self).into())
     }
 }

@@ -1,6 +1,6 @@
 //! Softmax and its logarithm along one axis.
 
-use super::{Activation, Binary, Infer, OpError, Operator};
+use super::{Activation, Binary, Infer, Op, OpError, Operator, first_alone};
 use crate::error::Result;
 use crate::graph::{Backward, Info};
 
@@ -38,5 +38,9 @@ impl Operator for Softmax {
         };
         at.set(0, dx);
         Ok(())
+    }
+
+    fn for_one_image(&self, _inputs: &[Option<&Info>], batched: &[bool]) -> Option<Op> {
+        (self.axis > 0 && first_alone(batched)).then(|| (*self).into())
     }
 }

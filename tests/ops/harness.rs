@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use wgpu_cnn::graph::Info;
 use wgpu_cnn::graph::passes::Passes;
 use wgpu_cnn::ops::Op;
@@ -105,6 +106,15 @@ pub fn each(case: &Case, options: &PlanOptions, check: impl Fn(&str, &[Tensor]))
     let plan = Device::cpu().compile_with(&graph, &options).expect("the CPU takes the case");
     check("cpu", &plan.run(&inputs).expect("the CPU runs the case"));
 
+    // Image by image, for which there must be as many images as threads, and layer by layer, as with every variant.
+    let compile = || Device::cpu().compile_with(&graph, &options).expect("one thread takes the case");
+    let plan = one_thread().install(compile);
+    check("cpu on one thread", &plan.run(&inputs).expect("one thread runs the case"));
+    let mut layers = options.clone();
+    layers.variant = Some("layers");
+    let plan = Device::cpu().compile_with(&graph, &layers).expect("the CPU takes the case by layers");
+    check("cpu by layers", &plan.run(&inputs).expect("the CPU runs the case by layers"));
+
     let plan = gpu().compile_with(&graph, &options).expect("the GPU takes the case");
     check("gpu", &plan.run(&inputs).expect("the GPU runs the case"));
 
@@ -127,6 +137,11 @@ pub fn each(case: &Case, options: &PlanOptions, check: impl Fn(&str, &[Tensor]))
         let again = plan.run(&inputs).unwrap_or_else(|e| panic!("{variant}: {e}"));
         assert!(same_bits(&first, &again), "{variant}: two runs of one plan differ");
     }
+}
+
+fn one_thread() -> &'static ThreadPool {
+    static POOL: OnceLock<ThreadPool> = OnceLock::new();
+    POOL.get_or_init(|| ThreadPoolBuilder::new().num_threads(1).build().expect("a thread"))
 }
 
 fn same_bits(a: &[Tensor], b: &[Tensor]) -> bool {

@@ -7,9 +7,9 @@ use rayon::prelude::*;
 use super::pieces::{Pieces, Sizes};
 use super::tile::{Chunk, Geometry, Largest};
 use super::weights::{Packed, packed};
-use super::{BLOCK, Compiled, Form, PARALLEL, Panel, for_each};
+use super::{BLOCK, Compiled, Form, PARALLEL, Panel};
 use crate::cpu::Kernel;
-use crate::cpu::activation::grain;
+use crate::cpu::cores::{Spread, for_each, grain};
 use crate::cpu::im2col::three;
 use crate::cpu::vectors::arch;
 use crate::error::Result;
@@ -179,7 +179,7 @@ impl Layout {
         let cells = depth.input * height.input * width.input;
         let (out, _) = out.as_chunks_mut::<B>();
         let tasks = out.par_chunks_mut(self.geometry.cells()).zip(x.par_chunks(B * cells));
-        tasks.with_min_len(grain(B * cells)).for_each(|(out, x)| {
+        tasks.spread(grain(B * cells)).for_each(|(out, x)| {
             let lines = out.chunks_exact_mut(width.before + width.input + width.after);
             for (line, out) in lines.enumerate() {
                 let high = height.before + height.input + height.after;

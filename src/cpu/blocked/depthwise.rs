@@ -7,7 +7,8 @@ use smallvec::SmallVec;
 
 use super::tile::{activate, in_registers};
 use super::weights::{Packed, packed};
-use super::{BLOCK, Compiled, Form, PARALLEL, for_each};
+use super::{BLOCK, Compiled, Form, PARALLEL};
+use crate::cpu::cores::for_each;
 use crate::cpu::im2col::{cell, cells, on_input, three};
 use crate::cpu::vectors::arch;
 use crate::cpu::{Kernel, activation};

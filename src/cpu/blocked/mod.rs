@@ -21,10 +21,6 @@ mod winograd;
 pub(super) use concat::{Part, parts};
 pub(super) use pack::{pack, unpack};
 
-use std::sync::{Mutex, PoisonError};
-
-use rayon::prelude::*;
-
 use super::{Kernel, activation, binary};
 use crate::error::Result;
 use crate::graph::Info;
@@ -121,52 +117,4 @@ pub(super) fn compile(site: &Site, is_blocked: &dyn Fn(usize) -> bool) -> Result
 struct Panel<'a> {
     words: &'a [f32],
     width: usize,
-}
-
-/// Does `work` with each item, in their order; where `parallel`, all cores take items as they come to need them, unless the
-/// run stays on the thread that asked for it.
-fn for_each<T: Send>(items: impl Iterator<Item = T> + Send, parallel: bool, work: impl Fn(T) + Sync) {
-    if !parallel || rayon::current_thread_index().is_none() {
-        return items.for_each(work);
-    }
-    let items = Mutex::new(items);
-    let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let drain = || {
-        while let Some(item) = next() {
-            work(item);
-        }
-    };
-    (0..rayon::current_num_threads()).into_par_iter().for_each(|_| drain());
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-    use std::thread;
-
-    use super::*;
-
-    /// The threads that do 64 items between them.
-    fn threads(parallel: bool) -> HashSet<thread::ThreadId> {
-        let done = Mutex::new(Vec::new());
-        for_each(0..64, parallel, |item| {
-            thread::sleep(std::time::Duration::from_millis(1));
-            done.lock().unwrap().push((item, thread::current().id()));
-        });
-        let done = done.into_inner().unwrap();
-        assert_eq!(done.iter().map(|(item, _)| item).collect::<HashSet<_>>().len(), 64);
-        done.into_iter().map(|(_, thread)| thread).collect()
-    }
-
-    #[test]
-    fn a_run_outside_the_pool_wakes_no_other_thread() {
-        assert_eq!(threads(true), HashSet::from([thread::current().id()]));
-    }
-
-    #[test]
-    fn a_run_within_the_pool_is_shared_where_asked() {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
-        assert_eq!(pool.install(|| threads(true)).len(), 2);
-        assert_eq!(pool.install(|| threads(false)).len(), 1);
-    }
 }

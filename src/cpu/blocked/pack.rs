@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::BLOCK;
 use crate::cpu::Kernel;
-use crate::cpu::activation::grain;
+use crate::cpu::cores::{Spread, grain};
 
 /// Cells that are moved at a time, so that the lines written stay in the first-level cache.
 const CELLS: usize = 64;
@@ -14,9 +14,9 @@ pub(in crate::cpu) fn pack(channels: usize, cells: usize) -> Kernel {
     let (image, blocks, block) = (channels * cells, channels.div_ceil(BLOCK), BLOCK * cells);
     Kernel::new(move |inputs, outputs, _| {
         let images = outputs[0].par_chunks_mut(blocks * block).zip(inputs[0].par_chunks(image));
-        images.with_min_len(grain(image)).for_each(|(out, x)| {
+        images.spread(grain(image)).for_each(|(out, x)| {
             let blocks = out.par_chunks_mut(block).zip(x.par_chunks(block));
-            blocks.with_min_len(grain(block)).for_each(|(out, x)| interleave(x, cells, out));
+            blocks.spread(grain(block)).for_each(|(out, x)| interleave(x, cells, out));
         });
     })
 }
@@ -26,9 +26,9 @@ pub(in crate::cpu) fn unpack(channels: usize, cells: usize) -> Kernel {
     let (image, blocks, block) = (channels * cells, channels.div_ceil(BLOCK), BLOCK * cells);
     Kernel::new(move |inputs, outputs, _| {
         let images = outputs[0].par_chunks_mut(image).zip(inputs[0].par_chunks(blocks * block));
-        images.with_min_len(grain(image)).for_each(|(out, x)| {
+        images.spread(grain(image)).for_each(|(out, x)| {
             let blocks = out.par_chunks_mut(block).zip(x.par_chunks(block));
-            blocks.with_min_len(grain(block)).for_each(|(out, x)| separate(x, cells, out));
+            blocks.spread(grain(block)).for_each(|(out, x)| separate(x, cells, out));
         });
     })
 }

@@ -4,7 +4,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{BLOCK, Compiled, Form};
-use crate::cpu::activation::grain;
+use crate::cpu::cores::{Spread, grain};
 use crate::cpu::im2col::{cell, cells, three};
 use crate::cpu::pool::divisors;
 use crate::cpu::vectors::arch;
@@ -35,7 +35,7 @@ pub(super) fn compile(op: &Pool, site: &Site) -> Result<Option<Compiled>> {
     let tasks = grain(output.saturating_mul(cells(&axes, |a| a.kernel)));
     let kernel = Kernel::new(move |inputs, outputs, _| {
         let planes = outputs[0].par_chunks_mut(output).zip(inputs[0].par_chunks(input));
-        planes.with_min_len(tasks).for_each(|(out, x)| {
+        planes.spread(tasks).for_each(|(out, x)| {
             arch().dispatch(Plane { windows: &windows, x, out });
         });
     });
@@ -158,9 +158,9 @@ pub(super) fn global(op: &Reduce, site: &Site) -> Option<Compiled> {
     let kernel = Kernel::new(move |inputs, outputs, _| {
         let blocked = channels.next_multiple_of(BLOCK) * cells;
         let images = outputs[0].par_chunks_mut(channels).zip(inputs[0].par_chunks(blocked));
-        images.with_min_len(grain(blocked)).for_each(|(out, x)| {
+        images.spread(grain(blocked)).for_each(|(out, x)| {
             let blocks = out.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK * cells));
-            blocks.with_min_len(grain(BLOCK * cells)).for_each(|(out, x)| {
+            blocks.spread(grain(BLOCK * cells)).for_each(|(out, x)| {
                 out.iter_mut().zip(reduce(x)).for_each(|(out, x)| *out = x / divisor);
             });
         });
