@@ -4,6 +4,10 @@
 // What is stored is the outputs themselves (shared/image_each.wgsl) or what a pool makes of them (shared/image_window.wgsl):
 // WINDOWS windows side by side, of WINDOW_Y rows that are computed one after another. Outputs are windows of one pixel.
 //
+// Where taps find few of the pixels of those before them in registers, for strides and dilations, the taps of a row are ROLLED
+// into the loop over channels and rows, of which each round then is one tap (KERNEL_WIDTH is 1): less code, and the same for
+// all widths, strides and dilations.
+//
 // Mesa unrolls a loop, and keeps an array in registers, where the array has as many elements as the loop has rounds and
 // the loop's variable is its index. Each loop of constant bounds here has such an array.
 
@@ -37,6 +41,11 @@ struct Params {
     dilation_y: u32,
     pad_top: u32,
     pad_left: u32,
+    // Where ROLLED.
+    kernel_width: u32,
+    stride_x: u32,
+    dilation_x: u32,
+    has_residual: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -69,8 +78,10 @@ fn main(
     let filter_ = block % blocks * FILTERS;
     let image = block / blocks * params.images + piece / (params.across * params.output_height);
 
+    let stride = select(STRIDE_X, params.stride_x, ROLLED);
+    let kernel_width = select(1u, params.kernel_width, ROLLED);
     var columns: array<i32, KERNEL_WIDTH>;
-    let left = i32(x * WINDOW_X * STRIDE_X) - i32(params.pad_left);
+    let left = i32(x * WINDOW_X * stride) - i32(params.pad_left);
     for (var n = 0u; n < KERNEL_WIDTH; n++) {
         columns[n] = left + i32(tap(n) * DILATION_X);
     }
@@ -78,7 +89,7 @@ fn main(
     let moved = params.start + image * params.gap;
     var held: array<array<vec4<f32>, WINDOWS>, FILTERS>;
     // Mesa's llvmpipe compiles a kernel anew, for each dispatch, where a uniform alone bounds a loop. group.z is 0.
-    let rounds = params.depth * params.kernel_height + group.z;
+    let rounds = params.depth * params.kernel_height * kernel_width + group.z;
     // What is no piece of its own has nothing to store.
     let windows = select(0u, min(WINDOWS, params.output_width - x), i % params.lanes < params.count) + group.z;
     let lines = lines_of_window(group.z);
@@ -88,11 +99,13 @@ fn main(
         let top = i32((y * WINDOW_Y + wy) * params.stride_y) - i32(params.pad_top);
         var start = i32(image * params.depth * plane);
         var ky = 0u;
+        var kx = 0u;
         // Channels and rows of the kernel in one loop: llvmpipe copies all sums once per round of each loop around them.
-        var first = block * params.depth * params.kernel_height * KERNEL_WIDTH * 4u * FILTERS;
+        var first = block * rounds * KERNEL_WIDTH * 4u * FILTERS;
         for (var round = 0u; round < rounds; round++) {
             let row = top + i32(ky * params.dilation_y);
             let at = start + row * i32(params.input_width);
+            let by = select(0, i32(kx * params.dilation_x), ROLLED);
             let width = select(0u, params.input_width, row >= 0 && row < i32(params.input_height));
             for (var n = 0u; n < KERNEL_WIDTH; n++) {
                 if slides(n) {
@@ -100,12 +113,12 @@ fn main(
                         if p + 1u < PIXELS {
                             line[p] = line[p + 1u];
                         } else {
-                            line[p] = load(at, columns[n] + i32(p * STRIDE_X), width);
+                            line[p] = load(at, columns[n] + by + i32(p * stride), width);
                         }
                     }
                 } else {
                     for (var p = 0u; p < PIXELS; p++) {
-                        line[p] = load(at, columns[n] + i32(p * STRIDE_X), width);
+                        line[p] = load(at, columns[n] + by + i32(p * stride), width);
                     }
                 }
                 let w = first + tap(n) * 4u * FILTERS;
@@ -118,10 +131,14 @@ fn main(
                 }
             }
             first += KERNEL_WIDTH * 4u * FILTERS;
-            ky += 1u;
-            if ky == params.kernel_height {
-                ky = 0u;
-                start += i32(plane);
+            kx += 1u;
+            if !ROLLED || kx == kernel_width {
+                kx = 0u;
+                ky += 1u;
+                if ky == params.kernel_height {
+                    ky = 0u;
+                    start += i32(plane);
+                }
             }
         }
 
@@ -147,7 +164,7 @@ fn main(
                     let to = row * params.output_width + x + window;
                     for (var wx = 0u; wx < WINDOW_X; wx++) {
                         var output_ = members[wx] + shifts[f];
-                        if HAS_RESIDUAL {
+                        if HAS_RESIDUAL && (!ROLLED || params.has_residual != 0u) {
                             output_ += load_residual(to);
                         }
                         value = pool(value, activate4(output_), wy + wx == 0u);

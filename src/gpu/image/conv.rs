@@ -24,16 +24,18 @@ const FLAGS: [(bool, bool); 4] = [(false, false), (true, false), (false, true), 
 pub(in crate::gpu) fn conv_variants() -> Vec<Kernel> {
     let mut all = vec![pack_kernel(), unpack_kernel(), filters::pack_kernel()];
     let shapes = [
-        Shape { kernel: 3, stride: 1, dilation: 1, padded: true, lanes: 4, plane: false, windows: None },
-        Shape { kernel: 1, stride: 2, dilation: 1, padded: false, lanes: 4, plane: false, windows: None },
-        Shape { kernel: 7, stride: 2, dilation: 2, padded: true, lanes: 4, plane: false, windows: None },
+        Shape { kernel: 3, padded: true, ..Shape::POINTWISE },
+        Shape { stride: 2, ..Shape::POINTWISE },
+        Shape { kernel: 7, stride: 2, dilation: 2, padded: true, ..Shape::POINTWISE },
     ];
     let tiles = [(7, 4), (8, 1), (3, 3)].map(|(pixels, filters)| Tile { pixels, filters, broadcast: false });
     for (shape, tile) in shapes.iter().zip(tiles) {
         for (bias, residual) in FLAGS {
             let epilogue = Epilogue { bias, residual, activation: None };
-            all.push(conv_kernel(shape, tile, epilogue));
-            all.push(conv_kernel(shape, Tile { broadcast: true, ..tile }, epilogue));
+            for shape in [shape, &Shape::ROLLED] {
+                all.push(conv_kernel(shape, tile, epilogue));
+                all.push(conv_kernel(shape, Tile { broadcast: true, ..tile }, epilogue));
+            }
             all.push(depthwise_kernel(shape, tile.pixels, epilogue));
         }
     }
@@ -64,12 +66,11 @@ pub(in crate::gpu) fn conv_variants() -> Vec<Kernel> {
 
 /// The kernels that matrix products choose.
 pub(super) fn conv_kernels() -> impl Iterator<Item = Kernel> {
-    let shape =
-        Shape { kernel: 1, stride: 1, dilation: 1, padded: false, lanes: 4, plane: false, windows: None };
     [false, true].into_iter().flat_map(move |broadcast| {
         let tile = Tile { pixels: 8, filters: 4, broadcast };
         let plain = Epilogue::default();
-        [plain, Epilogue { bias: true, ..plain }].map(|epilogue| conv_kernel(&shape, tile, epilogue))
+        let kernel = |epilogue| conv_kernel(&Shape::POINTWISE, tile, epilogue);
+        [plain, Epilogue { bias: true, ..plain }].map(kernel)
     })
 }
 
@@ -79,6 +80,8 @@ struct Shape {
     kernel: usize,
     stride: usize,
     dilation: usize,
+    /// Whether these three are parameters, so that one kernel serves all of them.
+    rolled: bool,
     /// Whether taps may lie outside the input.
     padded: bool,
     /// Channels in a texel of the input.
@@ -90,6 +93,20 @@ struct Shape {
 }
 
 impl Shape {
+    const POINTWISE: Shape = Shape {
+        kernel: 1,
+        stride: 1,
+        dilation: 1,
+        rolled: false,
+        padded: false,
+        lanes: 4,
+        plane: false,
+        windows: None,
+    };
+
+    /// With what a row's taps are as parameters, and all else as all can have it.
+    const ROLLED: Shape = Shape { rolled: true, padded: true, ..Shape::POINTWISE };
+
     fn specialise(&self, kernel: Kernel) -> Kernel {
         kernel
             .with(include_str!("../../../shaders/shared/image_row.wgsl"))
@@ -223,7 +240,23 @@ impl Sizes {
             lanes,
             plane,
             windows,
+            rolled: false,
         }
+    }
+
+    /// Whether the taps of a row are rolled into the loop over channels and rows: where they find few of their pixels in
+    /// registers.
+    fn is_rolled(&self) -> bool {
+        let Axis { stride, dilation, .. } = self.horizontal;
+        !self.plane && self.windows.is_none() && (stride > 1 || dilation > 1)
+    }
+
+    fn kernel(&self, tile: Tile, epilogue: Epilogue) -> Kernel {
+        if self.is_rolled() {
+            // Whether there is a residual is a parameter too.
+            return conv_kernel(&Shape::ROLLED, tile, Epilogue { residual: true, ..epilogue });
+        }
+        conv_kernel(&self.shape(), tile, epilogue)
     }
 
     /// Pieces of rows that meet the same weights, and invocations for them.
@@ -239,31 +272,29 @@ impl Sizes {
     /// What the convolution costs with this tile, in multiply-adds of one invocation ([`LOAD`], [`STORE`]).
     pub fn cost(&self, tile: Tile) -> usize {
         let Shape { kernel, stride, dilation, .. } = self.shape();
+        // Taps in each round of the loop, and rounds for a row of taps.
+        let rolled = self.is_rolled();
+        let (kernel, rounds, lanes) = if rolled { (1, kernel, 4) } else { (kernel, 1, self.lanes) };
         // A tap that sees the pixels of the one before it, moved by one, loads one.
         let phases = if dilation == 1 && stride <= 2 { stride.min(kernel) } else { kernel };
         let pixels = tile.pixels * phases + kernel - phases;
         let weights = if tile.broadcast { tile.filters.div_ceil(2) } else { 4 * tile.filters };
         let sums = tile.pixels * tile.filters;
-        let (products, load) = (4 * self.lanes, if self.plane { LOAD_WORD } else { LOAD });
+        let (products, load) = (4 * lanes, if self.plane { LOAD_WORD } else { LOAD });
         // llvmpipe copies all sums once per round of the loop around them.
         let round = products * sums * kernel + load * pixels + LOAD * weights * kernel + 4 * sums;
         let (height, width) = self.window();
-        let invocation = height * self.depth * self.vertical.kernel * round + sums / width * STORE;
+        let invocation = height * self.depth * self.vertical.kernel * rounds * round + sums / width * STORE;
         // Few workgroups may leave cores without work.
         self.invocations(tile).div_ceil(GROUP).next_multiple_of(4) * invocation
     }
 
     /// The tiles whose code is small enough to be compiled in a moment.
     fn tiles(&self, broadcast: bool) -> impl Iterator<Item = Tile> {
-        // Few layers of a network have strides, and what is compiled for them alone should be little. A first layer, of few
-        // channels, often has them too, and takes a larger part of the network's time.
-        let most_sums = match (self.horizontal.stride, self.lanes) {
-            (1, _) => 32,
-            (_, 4) => 8,
-            _ => 16,
-        };
+        // Few layers of a network have strides, and what is compiled for them alone should be little.
+        let most_sums = if self.horizontal.stride == 1 { 32 } else { 16 };
         const MOST_CODE: usize = 96;
-        let kernel = self.horizontal.kernel;
+        let kernel = if self.is_rolled() { 1 } else { self.horizontal.kernel };
         let width = self.window().1;
         let pixels = (1..=self.stored().1.max(1)).map(move |windows| windows * width);
         let pixels = pixels.take_while(move |&pixels| pixels <= 8.max(width));
@@ -292,7 +323,7 @@ impl Sizes {
         let least = Tile { pixels: self.window().1, filters: 1, broadcast: broadcasts[0] };
         let cheapest = cheapest.unwrap_or(least);
         let cost = self.cost(cheapest);
-        let known = |tile: &Tile| recording.has(&conv_kernel(&self.shape(), *tile, epilogue));
+        let known = |tile: &Tile| recording.has(&self.kernel(*tile, epilogue));
         let close = tiles().filter(|&tile| self.cost(tile) <= cost + cost / LITTLE);
         close.filter(known).min_by_key(|&tile| self.cost(tile)).unwrap_or(cheapest)
     }
@@ -336,6 +367,7 @@ fn conv_kernel(shape: &Shape, tile: Tile, epilogue: Epilogue) -> Kernel {
     };
     let kernel = shape
         .specialise(kernel)
+        .flag("ROLLED", shape.rolled)
         .constant("LANES", shape.lanes)
         .constant("PIXELS", tile.pixels)
         .constant("FILTERS", tile.filters);
@@ -396,6 +428,10 @@ struct ConvParams {
     gap: u32,
     bounds: Bounds,
     rows: Rows,
+    kernel_width: u32,
+    stride_x: u32,
+    dilation_x: u32,
+    has_residual: u32,
 }
 
 #[repr(C)]
@@ -450,9 +486,13 @@ pub(super) fn multiply(
         gap: target.gap as u32,
         bounds: epilogue.bounds(),
         rows: Rows::new(sizes),
+        kernel_width: sizes.horizontal.kernel as u32,
+        stride_x: sizes.horizontal.stride as u32,
+        dilation_x: sizes.horizontal.dilation as u32,
+        has_residual: u32::from(epilogue.residual),
     };
     let groups = recording.linear(total, GROUP);
-    recording.dispatch(conv_kernel(&sizes.shape(), tile, epilogue), &params, reads, &[output], groups)
+    recording.dispatch(sizes.kernel(tile, epilogue), &params, reads, &[output], groups)
 }
 
 /// A convolution or depthwise convolution over images; false where this one has no such kernel.
@@ -537,7 +577,10 @@ pub(in crate::gpu) fn conv(
             filters.computed(name, weight, [x.channels * taps, taps, 1], recording)?
         }
     };
-    let reads = [input, weight, bias, residual.unwrap_or_else(|| recording.nothing())];
+    // A kernel that may add a residual binds an image for it.
+    let image = sizes.is_rolled() && !depthwise;
+    let none = |recording: &mut Recording| if image { input } else { recording.nothing() };
+    let reads = [input, weight, bias, residual.unwrap_or_else(|| none(recording))];
     if let Some((pool, ..)) = pooled {
         let output = operands.pool_result(&pool, site, recording);
         multiply(&sizes, tile, epilogue, &reads, (output, Target::default()), recording)?;
