@@ -45,6 +45,7 @@ struct Params {
     kernel_width: u32,
     stride_x: u32,
     dilation_x: u32,
+    // Where HAS_RESIDUAL says that there may be one.
     has_residual: u32,
 }
 
@@ -164,7 +165,7 @@ fn main(
                     let to = row * params.output_width + x + window;
                     for (var wx = 0u; wx < WINDOW_X; wx++) {
                         var output_ = members[wx] + shifts[f];
-                        if HAS_RESIDUAL && (!ROLLED || params.has_residual != 0u) {
+                        if HAS_RESIDUAL && params.has_residual != 0u {
                             output_ += load_residual(to);
                         }
                         value = pool(value, activate4(output_), wy + wx == 0u);

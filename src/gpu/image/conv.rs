@@ -13,7 +13,8 @@ use crate::gpu::memory::fits_image;
 use crate::gpu::operands::{Operands, Slice};
 use crate::gpu::ops::every_activation;
 use crate::gpu::recording::{BufferId, Packing, Recording};
-use crate::ops::{Activation, Conv};
+use crate::graph::{Graph, Node};
+use crate::ops::{Activation, Conv, Op};
 use crate::plan::Site;
 use crate::window::Axis;
 
@@ -121,6 +122,7 @@ impl Shape {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Epilogue {
     pub bias: bool,
+    /// Whether the code can add a residual; for convolutions that are not depthwise a parameter says whether it does.
     pub residual: bool,
     pub activation: Option<Activation>,
 }
@@ -253,7 +255,6 @@ impl Sizes {
 
     fn kernel(&self, tile: Tile, epilogue: Epilogue) -> Kernel {
         if self.is_rolled() {
-            // Whether there is a residual is a parameter too.
             return conv_kernel(&Shape::ROLLED, tile, Epilogue { residual: true, ..epilogue });
         }
         conv_kernel(&self.shape(), tile, epilogue)
@@ -467,7 +468,8 @@ pub(super) fn multiply(
     sizes: &Sizes,
     tile: Tile,
     epilogue: Epilogue,
-    reads: &[BufferId; 4],
+    [input, weight, bias]: [BufferId; 3],
+    residual: Option<BufferId>,
     (output, target): (BufferId, Target),
     recording: &mut Recording,
 ) -> Result<()> {
@@ -489,10 +491,20 @@ pub(super) fn multiply(
         kernel_width: sizes.horizontal.kernel as u32,
         stride_x: sizes.horizontal.stride as u32,
         dilation_x: sizes.horizontal.dilation as u32,
-        has_residual: u32::from(epilogue.residual),
+        has_residual: u32::from(residual.is_some()),
     };
+    // A kernel that can add a residual has an image bound for it.
+    let absent = if epilogue.residual || sizes.is_rolled() { input } else { recording.nothing() };
+    let reads = [input, weight, bias, residual.unwrap_or(absent)];
     let groups = recording.linear(total, GROUP);
-    recording.dispatch(sizes.kernel(tile, epilogue), &params, reads, &[output], groups)
+    recording.dispatch(sizes.kernel(tile, epilogue), &params, &reads, &[output], groups)
+}
+
+/// Whether a convolution of the network adds a residual: then kernels of those that do serve the others too.
+fn adds_residuals(graph: &Graph) -> bool {
+    let adds =
+        |node: &Node| matches!(node.op, Op::Conv(_)) && node.inputs.get(3).is_some_and(Option::is_some);
+    graph.nodes().iter().any(adds)
 }
 
 /// A convolution or depthwise convolution over images; false where this one has no such kernel.
@@ -521,11 +533,13 @@ pub(in crate::gpu) fn conv(
     }
 
     let name = &site.node.name;
+    let has_residual = site.input(3).is_some();
     let epilogue = Epilogue {
         bias: site.input(2).is_some(),
-        residual: site.input(3).is_some(),
+        residual: adds_residuals(site.graph),
         activation: op.activation,
     };
+    let alone = Epilogue { residual: false, ..epilogue };
     let taps = axes.iter().map(|a| a.kernel).product();
     let tile = plain.choose(epilogue, site.options.variant, recording);
     let cost = plain.cost(tile);
@@ -538,9 +552,9 @@ pub(in crate::gpu) fn conv(
     };
     // With the pool that follows, where that costs less than the two apart.
     let cost = winograd.as_ref().map_or(cost, |(plan, _)| plan.cost());
-    let pooled = operands.pool(site).filter(|_| !depthwise && !epilogue.residual).and_then(|pool| {
+    let pooled = operands.pool(site).filter(|_| !depthwise && !has_residual).and_then(|pool| {
         let sizes = sizes(Some(pool.windows))?;
-        let tile = sizes.choose(epilogue, None, recording);
+        let tile = sizes.choose(alone, None, recording);
         (sizes.cost(tile) < cost + pool.cost()).then_some((pool, sizes, tile))
     });
     let (sizes, tile) = pooled.map_or((plain, tile), |(_, sizes, tile)| (sizes, tile));
@@ -562,8 +576,7 @@ pub(in crate::gpu) fn conv(
     if let Some((plan, weight)) = winograd {
         let (output, slice) = operands.slice_result(0, y, site, recording);
         let target = (output, Target::new(slice, &y));
-        let reads = [input, bias, residual.unwrap_or(input)];
-        plan.record(epilogue, weight, reads, target, site, recording)?;
+        plan.record(epilogue, weight, [input, bias], residual, target, site, recording)?;
         return Ok(true);
     }
     let weight = match site.constant(1) {
@@ -577,19 +590,16 @@ pub(in crate::gpu) fn conv(
             filters.computed(name, weight, [x.channels * taps, taps, 1], recording)?
         }
     };
-    // A kernel that may add a residual binds an image for it.
-    let image = sizes.is_rolled() && !depthwise;
-    let none = |recording: &mut Recording| if image { input } else { recording.nothing() };
-    let reads = [input, weight, bias, residual.unwrap_or_else(|| none(recording))];
+    let reads = [input, weight, bias];
     if let Some((pool, ..)) = pooled {
         let output = operands.pool_result(&pool, site, recording);
-        multiply(&sizes, tile, epilogue, &reads, (output, Target::default()), recording)?;
+        multiply(&sizes, tile, alone, reads, None, (output, Target::default()), recording)?;
         return Ok(true);
     }
     let (output, slice) = operands.slice_result(0, y, site, recording);
     let target = Target::new(slice, &y);
     if !depthwise {
-        multiply(&sizes, tile, epilogue, &reads, (output, target), recording)?;
+        multiply(&sizes, tile, epilogue, reads, residual, (output, target), recording)?;
         return Ok(true);
     }
     let pixels = depthwise_pixels(&sizes.horizontal);
@@ -604,7 +614,8 @@ pub(in crate::gpu) fn conv(
         bounds: epilogue.bounds(),
         rows: Rows::new(&sizes),
     };
-    let kernel = depthwise_kernel(&sizes.shape(), pixels, epilogue);
+    let kernel = depthwise_kernel(&sizes.shape(), pixels, Epilogue { residual: has_residual, ..epilogue });
+    let reads = [input, weight, bias, residual.unwrap_or(recording.nothing())];
     let groups = recording.linear(count, SMALL_GROUP);
     recording.dispatch(kernel, &params, &reads, &[output], groups)?;
     Ok(true)
@@ -617,10 +628,11 @@ fn reads_plane(x: &Layout, variant: Option<&str>) -> bool {
     x.channels == 1 && variant.is_none_or(|name| name.starts_with("image_conv_plane"))
 }
 
-/// The number of neighbours, up to eight, that leaves the fewest idle at the end of a row.
+/// The number of neighbours, up to eight, that leaves the fewest idle at the end of a row; of several the first of this list,
+/// for many networks' widths are seven times a power of two, and layers alike share a kernel.
 fn depthwise_pixels(axis: &Axis) -> usize {
     let waste = |pixels: usize| axis.output.div_ceil(pixels) * pixels - axis.output;
-    let pixels = [8, 7, 6, 5, 4].into_iter().min_by_key(|&p| (waste(p), 8 - p)).unwrap_or(8);
+    let pixels = [7, 8, 6, 5, 4].into_iter().min_by_key(|&p| waste(p)).unwrap_or(8);
     pixels.min(axis.output.max(1))
 }
 

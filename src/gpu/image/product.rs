@@ -88,8 +88,7 @@ pub(in crate::gpu) fn product(
     let (filter, channel) = if op.trans_b { (k, 1) } else { (1, n) };
     let weight = filters.computed(name, b, [filter, channel, 0], recording)?;
     let output = recording.computed_image(format!("{name} product"), y.texels());
-    let reads = [input, weight, bias, recording.nothing()];
-    multiply(&sizes, tile, epilogue, &reads, (output, Target::default()), recording)?;
+    multiply(&sizes, tile, epilogue, [input, weight, bias], None, (output, Target::default()), recording)?;
     let steps = Steps { image: rows * n, channel: 1, pixel: n };
     unpack_to(operands.result(0), output, &y, steps, recording)?;
     Ok(true)

@@ -186,7 +186,8 @@ impl Plan {
         &self,
         epilogue: Epilogue,
         weight: &Tensor,
-        [input, bias, residual]: [BufferId; 3],
+        [input, bias]: [BufferId; 2],
+        residual: Option<BufferId>,
         (output, target): (BufferId, Target),
         site: &Site,
         recording: &mut Recording,
@@ -221,9 +222,9 @@ impl Plan {
         recording.dispatch(input_kernel(form), &params, &[input], &[tiled], groups)?;
 
         let products = recording.computed_image(format!("{name} products"), self.output_texels());
-        let nothing = recording.nothing();
-        let reads = [tiled, weight, nothing, nothing];
-        multiply(&sizes, self.tile, Epilogue::default(), &reads, (products, Target::default()), recording)?;
+        let reads = [tiled, weight, recording.nothing()];
+        let to = (products, Target::default());
+        multiply(&sizes, self.tile, Epilogue::default(), reads, None, to, recording)?;
 
         let filters = self.filters.div_ceil(4);
         let count = filters * self.images * self.tiles();
@@ -239,10 +240,10 @@ impl Plan {
             bounds: epilogue.bounds(),
             height: self.vertical.output as u32,
             width: self.horizontal.output as u32,
-            has_residual: u32::from(epilogue.residual),
+            has_residual: u32::from(residual.is_some()),
         };
         let groups = recording.linear(count, SMALL_GROUP);
-        let reads = [products, bias, residual];
+        let reads = [products, bias, residual.unwrap_or(input)];
         recording.dispatch(output_kernel(form, epilogue), &params, &reads, &[output], groups)
     }
 }
