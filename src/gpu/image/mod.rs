@@ -342,7 +342,7 @@ mod tests {
             (&means, "select(value, vec4<f32>(), is_first) + next", "next"),
             (&means, "value / f32(WINDOW_X * WINDOW_Y)", "value"),
             (&means, "y * WINDOW_Y + wy", "y * WINDOW_Y"),
-            (&means, "x * WINDOW_X * STRIDE_X", "x * STRIDE_X"),
+            (&means, "x * WINDOW_X * stride", "x * stride"),
             (&means, "input[min(pixel,", "input[min(pixel + 1u,"),
             (&means, "output[start + k]", "output[start]"),
             (&means, "first + k < channels", "first + k + 1u < channels"),
