@@ -536,7 +536,8 @@ pub(in crate::gpu) fn conv(
     let has_residual = site.input(3).is_some();
     let epilogue = Epilogue {
         bias: site.input(2).is_some(),
-        residual: adds_residuals(site.graph),
+        // Beside a plane there is no image to bind where none is added.
+        residual: has_residual || plane.is_none() && adds_residuals(site.graph),
         activation: op.activation,
     };
     let alone = Epilogue { residual: false, ..epilogue };

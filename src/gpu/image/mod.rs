@@ -349,7 +349,9 @@ mod tests {
             (&maxima, "next > value", "next < value"),
             (&maxima, "vec4(is_first) | ", ""),
         ];
-        for network in [&means, &maxima].map(|network| network.with_batch(3).expect("a batch")) {
+        let same = |net: Network| net.conv2d(Conv2d::new(5, 3).padding(1));
+        let residual = conv().add(&same, &|net| net).build().expect("a network");
+        for network in [&means, &maxima, &residual].map(|network| network.with_batch(3).expect("a batch")) {
             // By this name pools, packing and unpacking are kernels of their own.
             let apart = bits(&device, &network, Some("image_linear"), str::to_string);
             assert_eq!(bits(&device, &network, None, str::to_string), apart);
