@@ -1,5 +1,7 @@
 //! Words that begin where a cache line does, so that no vector of them lies on two.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use crate::error::{Error, Result};
 
 /// Words to which values are aligned: a cache line, and the widest vectors.
@@ -28,6 +30,54 @@ impl Aligned {
     fn start(&self) -> usize {
         // Where the offset cannot be told, it does not matter.
         self.0.as_ptr().align_offset(ALIGN * size_of::<f32>()).min(ALIGN)
+    }
+}
+
+/// Buffers for runs that overlap, each of so many words: as many come to be as runs do.
+pub(super) struct Buffers {
+    len: usize,
+    what: &'static str,
+    idle: Mutex<Vec<Aligned>>,
+}
+
+impl Buffers {
+    /// None yet.
+    pub fn new(len: usize, what: &'static str) -> Self {
+        Buffers { len, what, idle: Mutex::default() }
+    }
+
+    /// Words of a buffer.
+    pub fn words(&self) -> usize {
+        self.len
+    }
+
+    /// Makes buffers for so many runs at once.
+    pub fn reserve(&self, runs: usize) -> Result<()> {
+        while self.idle().len() < runs {
+            let buffer = self.buffer()?;
+            self.idle().push(buffer);
+        }
+        Ok(())
+    }
+
+    /// A buffer that no run is using.
+    pub fn take(&self) -> Result<Aligned> {
+        let idle = self.idle().pop();
+        idle.map_or_else(|| self.buffer(), Ok)
+    }
+
+    /// Gives a buffer back.
+    pub fn put(&self, buffer: Aligned) {
+        self.idle().push(buffer);
+    }
+
+    /// Where words were never written they are NaN, which shows.
+    fn buffer(&self) -> Result<Aligned> {
+        Aligned::new(self.len, f32::NAN, self.what)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Aligned>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

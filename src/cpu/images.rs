@@ -6,7 +6,7 @@
 use std::slice::{ChunksExact, ChunksExactMut};
 use std::sync::{Mutex, PoisonError};
 
-use super::aligned::Aligned;
+use super::aligned::Buffers;
 use super::cores::{for_each, on_this_core};
 use super::layers::{ACTIVATIONS, ALONE, Layers, List};
 use crate::error::Result;
@@ -25,8 +25,8 @@ pub(super) struct Images {
     outputs: Vec<usize>,
     /// How many images are worked on at once.
     threads: usize,
-    /// Memory for the outputs of a run that no run is using.
-    idle: Mutex<Vec<Aligned>>,
+    /// The outputs of all images.
+    results: Buffers,
 }
 
 impl Images {
@@ -50,24 +50,15 @@ impl Images {
         }
         let image = Layers::compile(&one, options)?;
         image.reserve(threads)?;
-        let images = Images { image, count, inputs, outputs, threads, idle: Mutex::default() };
-        let outputs = images.new_outputs()?;
-        images.idle.lock().unwrap_or_else(PoisonError::into_inner).push(outputs);
-        Ok(Some(images))
-    }
-
-    /// Words of all outputs.
-    fn results(&self) -> usize {
-        self.count * self.outputs.iter().sum::<usize>()
-    }
-
-    fn new_outputs(&self) -> Result<Aligned> {
-        Aligned::new(self.results(), f32::NAN, ACTIVATIONS)
+        let results = Buffers::new(count * outputs.iter().sum::<usize>(), ACTIVATIONS);
+        results.reserve(1)?;
+        Ok(Some(Images { image, count, inputs, outputs, threads, results }))
     }
 
     pub fn memory(&self) -> MemoryReport {
         let MemoryReport { weights, activations, activations_lower_bound } = self.image.memory();
-        let all = |bytes: u64| bytes * self.threads as u64 + 4 * self.results() as u64;
+        let results = 4 * self.results.words() as u64;
+        let all = |bytes: u64| bytes * self.threads as u64 + results;
         MemoryReport {
             weights,
             activations: all(activations),
@@ -88,8 +79,7 @@ impl Images {
         times: Option<&mut [Vec<f64>]>,
         read: impl FnOnce(&[&[f32]]) -> T,
     ) -> Result<T> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut memory = idle.map_or_else(|| self.new_outputs(), Ok)?;
+        let mut memory = self.results.take()?;
         let totals = times.as_ref().map(|times| Mutex::new(vec![0.0; times.len()]));
         self.run(inputs, memory.words_mut(), totals.as_ref())?;
         if let (Some(times), Some(totals)) = (times, totals) {
@@ -103,7 +93,7 @@ impl Images {
             output
         });
         let result = read(&outputs.collect::<List<_>>());
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
+        self.results.put(memory);
         Ok(result)
     }
 

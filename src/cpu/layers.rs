@@ -1,11 +1,10 @@
 //! A graph's layers, one after another: steps over memory shared by liveness.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use super::aligned::{ALIGN, Aligned, reserved};
+use super::aligned::{ALIGN, Buffers, reserved};
 use super::blocked::{self, Compiled, Form, Part};
 use super::cores::on_this_core;
 use super::{Kernel, compile};
@@ -74,11 +73,6 @@ pub(super) type List<T> = SmallVec<[T; 8]>;
 /// What an error calls a run's memory.
 pub(super) const ACTIVATIONS: &str = "activations";
 
-/// The memory of one run: values and scratch.
-fn arena(size: usize) -> Result<Aligned> {
-    Aligned::new(size, f32::NAN, ACTIVATIONS)
-}
-
 /// Fails where the largest value alone is past the memory: before kernels are made, whose tables grow with the batch too.
 fn reserve(graph: &Graph) -> Result<()> {
     let outputs = graph.nodes().iter().flat_map(|node| &node.outputs);
@@ -107,13 +101,11 @@ pub(super) struct Layers {
     outputs: Vec<Place>,
     /// Where each number in memory begins and how many words it has.
     spans: Vec<(usize, usize)>,
-    /// Words of an arena.
-    size: usize,
     /// Multiply-accumulates and words moved.
     work: usize,
     memory: MemoryReport,
-    /// Arenas that no run is using; as many come to be as runs overlap.
-    idle: Mutex<Vec<Aligned>>,
+    /// What a run works in: values and scratch.
+    arenas: Buffers,
 }
 
 /// A number in memory that has none of its own but `len` words of another's, from `start` on.
@@ -339,8 +331,7 @@ impl Layers {
                 activations_lower_bound: words(memory::lower_bound(&lifetimes)),
             },
             spans,
-            size,
-            idle: Mutex::default(),
+            arenas: Buffers::new(size, ACTIVATIONS),
         };
         layers.reserve(1)?;
         Ok(layers)
@@ -348,11 +339,7 @@ impl Layers {
 
     /// Makes memory for so many runs at once.
     pub fn reserve(&self, runs: usize) -> Result<()> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        while idle.len() < runs {
-            idle.push(arena(self.size)?);
-        }
-        Ok(())
+        self.arenas.reserve(runs)
     }
 
     /// Multiply-accumulates and words moved by a run.
@@ -373,8 +360,7 @@ impl Layers {
         read: impl FnOnce(&[&[f32]]) -> T,
     ) -> Result<T> {
         debug_assert_eq!(inputs.len(), self.inputs);
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut arena = idle.map_or_else(|| arena(self.size), Ok)?;
+        let mut arena = self.arenas.take()?;
         let memory = arena.words_mut();
         let mut run = || {
             for (i, step) in self.steps.iter().enumerate() {
@@ -402,7 +388,7 @@ impl Layers {
         let outputs: List<&[f32]> = self.outputs.iter().map(|&place| output(place)).collect();
         let result = read(&outputs);
         drop(outputs);
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
+        self.arenas.put(arena);
         Ok(result)
     }
 

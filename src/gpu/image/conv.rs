@@ -254,10 +254,8 @@ impl Sizes {
     }
 
     fn kernel(&self, tile: Tile, epilogue: Epilogue) -> Kernel {
-        if self.is_rolled() {
-            return conv_kernel(&Shape::ROLLED, tile, Epilogue { residual: true, ..epilogue });
-        }
-        conv_kernel(&self.shape(), tile, epilogue)
+        let shape = if self.is_rolled() { Shape::ROLLED } else { self.shape() };
+        conv_kernel(&shape, tile, epilogue)
     }
 
     /// Pieces of rows that meet the same weights, and invocations for them.
@@ -494,7 +492,7 @@ pub(super) fn multiply(
         has_residual: u32::from(residual.is_some()),
     };
     // A kernel that can add a residual has an image bound for it.
-    let absent = if epilogue.residual || sizes.is_rolled() { input } else { recording.nothing() };
+    let absent = if epilogue.residual { input } else { recording.nothing() };
     let reads = [input, weight, bias, residual.unwrap_or(absent)];
     let groups = recording.linear(total, GROUP);
     recording.dispatch(sizes.kernel(tile, epilogue), &params, &reads, &[output], groups)
@@ -537,7 +535,7 @@ pub(in crate::gpu) fn conv(
     let epilogue = Epilogue {
         bias: site.input(2).is_some(),
         // Beside a plane there is no image to bind where none is added.
-        residual: has_residual || plane.is_none() && adds_residuals(site.graph),
+        residual: has_residual || plain.is_rolled() || plane.is_none() && adds_residuals(site.graph),
         activation: op.activation,
     };
     let alone = Epilogue { residual: false, ..epilogue };
